@@ -1,0 +1,10 @@
+export {
+  type BlockDevice,
+  type Cancel,
+  checkRange,
+  type Done,
+  type Extent,
+  FileDevice,
+  MemoryDevice,
+  readBytes,
+} from './block-device.ts'
