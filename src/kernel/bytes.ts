@@ -1,0 +1,60 @@
+import { Invalid } from './errors.ts'
+
+/** A stream of bytes: pulling is the back-pressure, leaving the loop closes the source. */
+export type Bytes = AsyncIterable<Uint8Array>
+
+export const KiB = 1024
+export const MiB = 1024 * KiB
+export const GiB = 1024 * MiB
+
+/** An inclusive start and an exclusive end, in bytes. */
+export interface ByteRange {
+  readonly start: number
+  readonly end: number
+}
+
+/** Passes chunks through, telling how long each was. */
+export async function* counted(source: Bytes, onChunk: (bytes: number) => void): Bytes {
+  for await (const chunk of source) {
+    onChunk(chunk.byteLength)
+    yield chunk
+  }
+}
+
+/**
+ * Passes at most `limit` bytes through.
+ * @throws what `overflow` makes, when the source has more
+ */
+export async function* limitBytes(
+  source: Bytes,
+  limit: number,
+  overflow: () => Error = () => new Invalid(`The data is longer than the ${limit} bytes allowed.`),
+): Bytes {
+  let total = 0
+  for await (const chunk of source) {
+    total += chunk.byteLength
+    if (total > limit) throw overflow()
+    yield chunk
+  }
+}
+
+/** Joins small chunks and cuts big ones, so that every chunk but the last has exactly `chunkBytes` bytes. */
+export async function* regrouped(source: Bytes, chunkBytes: number): Bytes {
+  let pending = new Uint8Array(chunkBytes)
+  let filled = 0
+  for await (const chunk of source) {
+    let taken = 0
+    while (taken < chunk.byteLength) {
+      const part = chunk.subarray(taken, taken + chunkBytes - filled)
+      pending.set(part, filled)
+      filled += part.byteLength
+      taken += part.byteLength
+      if (filled === chunkBytes) {
+        yield pending
+        pending = new Uint8Array(chunkBytes)
+        filled = 0
+      }
+    }
+  }
+  if (filled > 0) yield pending.subarray(0, filled)
+}

@@ -1,0 +1,50 @@
+import { Kysely, type KyselyPlugin, PostgresDialect, type Transaction } from 'kysely'
+import { Misconfigured } from '../errors.ts'
+import { sqliteDialect } from './sqlite-dialect.ts'
+
+/** A connection or a transaction: queries take it first and cannot tell which. */
+export type Db<Tables> = Kysely<Tables> | Transaction<Tables>
+
+/** An open database. */
+export interface Database<Tables> extends AsyncDisposable {
+  readonly kysely: Kysely<Tables>
+  readonly engine: 'sqlite' | 'postgres'
+  /** What was opened, as a URL; the password in it is never printed. */
+  readonly url: string
+}
+
+/**
+ * Opens a database by an SQLAlchemy URL, as `[database] connection` has it: `sqlite:///relative`,
+ * `sqlite:////absolute`, `sqlite://` (memory), `postgresql://…`, `postgresql+psycopg2://…`.
+ * @throws Misconfigured for any other kind
+ */
+export async function openDatabase<Tables>(
+  url: string,
+  options: { poolSize?: number; schema?: string; plugins?: KyselyPlugin[] } = {},
+): Promise<Database<Tables>> {
+  const plugins = options.plugins ?? []
+  if (url.startsWith('sqlite:')) {
+    const path = url.replace(/^sqlite:(\/\/\/?)?/, '')
+    const kysely = new Kysely<Tables>({ dialect: sqliteDialect(path === '' ? ':memory:' : path), plugins })
+    return { kysely, engine: 'sqlite', url, [Symbol.asyncDispose]: () => kysely.destroy() }
+  }
+  const postgresUrl = url.replace(/^postgres(ql)?(\+\w+)?:/, 'postgresql:')
+  if (!postgresUrl.startsWith('postgresql:')) {
+    const scheme = url.split(':', 1)[0] ?? url
+    throw new Misconfigured(
+      `[database] connection names '${scheme}', which is not supported: use sqlite:////path or postgresql://….`,
+      { details: { option: 'connection', scheme } },
+    )
+  }
+  const { default: pg } = await import('pg')
+  pg.types.setTypeParser(pg.types.builtins.INT8, Number) // sizes and counts: exact up to 8 PiB
+  const pool = new pg.Pool({
+    connectionString: postgresUrl,
+    max: options.poolSize ?? 10,
+    connectionTimeoutMillis: 10_000,
+    ...(options.schema === undefined ? {} : { options: `-c search_path=${options.schema}` }),
+  })
+  pool.on('error', () => {}) // an idle connection that breaks is replaced by the pool; queries report their own
+  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }), plugins })
+  return { kysely, engine: 'postgres', url: postgresUrl, [Symbol.asyncDispose]: () => kysely.destroy() }
+}

@@ -1,0 +1,149 @@
+import { randomUUID } from 'node:crypto'
+import type { Kysely } from 'kysely'
+import type { Logger } from '../log.ts'
+import type { AnyJobDefinition, JobQueue, JobTables } from './job-queue.ts'
+import { runJob } from './run-job.ts'
+
+/** How long `close` waits for running jobs to notice that they are cancelled, in milliseconds. */
+const stopPatienceMs = 10_000
+
+/**
+ * The queue of a single process: rows in SQLite, woken in memory.
+ *
+ * A running job that the process takes down with it is found at the next start, because its row is still there.
+ */
+export function sqliteJobQueue(options: {
+  db: Kysely<JobTables>
+  log: Logger
+  /** Jobs of different resources that may run at once. */
+  concurrency?: number
+  now?: () => Date
+}): JobQueue {
+  const { db, log } = options
+  const concurrency = options.concurrency ?? 16
+  const now = options.now ?? (() => new Date())
+  const stopping = new AbortController()
+  const definitions = new Map<string, AnyJobDefinition>()
+  const busyResources = new Set<string>()
+  const running = new Set<Promise<void>>()
+  const idleWaiters = new Set<() => void>()
+  let started = false
+  let scanning: Promise<void> | undefined
+  let scanAgain = false
+  let timer: NodeJS.Timeout | undefined
+  let sequence = 0
+
+  function wake(): void {
+    if (!started || stopping.signal.aborted) return
+    if (scanning !== undefined) {
+      scanAgain = true
+      return
+    }
+    scanning = scan()
+      .catch((error: unknown) => {
+        log.error({ err: error }, 'the job queue could not be read, will be tried again')
+        later(1_000)
+      })
+      .finally(() => {
+        scanning = undefined
+        if (scanAgain) {
+          scanAgain = false
+          wake()
+        } else if (running.size === 0) {
+          for (const resolve of idleWaiters) resolve()
+          idleWaiters.clear()
+        }
+      })
+  }
+
+  function later(milliseconds: number): void {
+    clearTimeout(timer)
+    timer = setTimeout(wake, milliseconds)
+    timer.unref()
+  }
+
+  async function scan(): Promise<void> {
+    const rows = await db.selectFrom('jobs').selectAll().orderBy('id').execute()
+    const blocked = new Set(busyResources)
+    let nextDue = Number.POSITIVE_INFINITY
+    for (const row of rows) {
+      if (blocked.has(row.resource)) continue
+      blocked.add(row.resource) // later jobs of the resource wait, even for one that is not due yet
+      const dueMs = Date.parse(row.run_at) - now().getTime()
+      if (dueMs > 0) {
+        nextDue = Math.min(nextDue, dueMs)
+        continue
+      }
+      if (running.size >= concurrency) break
+      busyResources.add(row.resource)
+      const run = runJob(db, row, definitions, { signal: stopping.signal, log })
+        .then(async (outcome) => {
+          if (outcome.done || stopping.signal.aborted) return
+          const runAt = new Date(now().getTime() + outcome.retryAfterMs).toISOString()
+          await db.updateTable('jobs').set({ run_at: runAt }).where('id', '=', row.id).execute()
+        })
+        .catch((error: unknown) => {
+          log.error(
+            { err: error, job: row.kind, resource: row.resource },
+            'the job queue could not be written',
+          )
+        })
+        .finally(() => {
+          busyResources.delete(row.resource)
+          running.delete(run)
+          wake()
+        })
+      running.add(run)
+    }
+    if (nextDue !== Number.POSITIVE_INFINITY) later(Math.min(nextDue, 60_000))
+  }
+
+  return {
+    async enqueue(transaction, definition, job) {
+      const created = now()
+      await transaction
+        .insertInto('jobs')
+        .values({
+          id: `${created.getTime().toString(16).padStart(12, '0')}-${(sequence++).toString(16).padStart(6, '0')}-${randomUUID().slice(0, 8)}`,
+          kind: definition.kind,
+          resource: job.resource,
+          payload: JSON.stringify(job.payload),
+          state: null,
+          attempts: 0,
+          run_at: new Date(created.getTime() + (job.delayMs ?? 0)).toISOString(),
+          request_id: job.requestId,
+          created_at: created.toISOString(),
+        })
+        .execute()
+      setImmediate(wake) // the scan waits for the transaction: SQLite has one connection
+    },
+
+    async start(list) {
+      for (const definition of list) definitions.set(definition.kind, definition)
+      started = true
+      wake()
+    },
+
+    idle() {
+      if (!started) return Promise.resolve()
+      return new Promise((resolve) => {
+        idleWaiters.add(resolve)
+        wake()
+      })
+    },
+
+    async [Symbol.asyncDispose]() {
+      stopping.abort(new Error('the service is stopping'))
+      clearTimeout(timer)
+      await scanning
+      let patience: NodeJS.Timeout | undefined
+      await Promise.race([
+        Promise.allSettled(running),
+        new Promise((resolve) => {
+          patience = setTimeout(resolve, stopPatienceMs)
+        }),
+      ])
+      clearTimeout(patience)
+    },
+  }
+}
