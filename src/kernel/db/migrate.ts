@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely'
+import { type Kysely, PostgresAdapter, sql } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 
 /** Numbered, forward only: `{ '0001-volumes': { up } }`. Written once, run on SQLite and on PostgreSQL. */
@@ -14,12 +14,21 @@ export async function migrate<Tables>(
   owner: string,
   migrations: Migrations,
 ): Promise<void> {
+  const schema = await currentSchema(kysely)
   const migrator = new Migrator({
     db: kysely,
     provider: { getMigrations: async () => ({ ...migrations }) },
     migrationTableName: `${owner}_migrations`,
     migrationLockTableName: `${owner}_migrations_lock`,
+    ...(schema === undefined ? {} : { migrationTableSchema: schema }),
   })
   const { error } = await migrator.migrateToLatest()
   if (error !== undefined) throw error
+}
+
+/** PostgreSQL's schema; without it the migrator takes another schema's record of migrations for this one's. */
+async function currentSchema<Tables>(kysely: Kysely<Tables>): Promise<string | undefined> {
+  if (!(kysely.getExecutor().adapter instanceof PostgresAdapter)) return undefined
+  const { rows } = await sql<{ name: string | null }>`select current_schema() as name`.execute(kysely)
+  return rows[0]?.name ?? undefined
 }

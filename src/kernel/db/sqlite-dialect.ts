@@ -27,7 +27,9 @@ function adapt(database: DatabaseSync) {
     const values = (parameters: readonly unknown[]) => parameters.map(toSql)
     return {
       reader: statement.columns().length > 0,
-      all: (parameters: readonly unknown[]) => statement.all(...values(parameters)),
+      // rows have no prototype; copied, they equal those of PostgreSQL in every comparison
+      all: (parameters: readonly unknown[]) =>
+        statement.all(...values(parameters)).map((row) => ({ ...row })),
       run: (parameters: readonly unknown[]) => statement.run(...values(parameters)),
       iterate: (parameters: readonly unknown[]) => statement.iterate(...values(parameters)),
     }

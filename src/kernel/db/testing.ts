@@ -1,0 +1,138 @@
+import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { existsSync, readdirSync } from 'node:fs'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import type { Pool } from 'pg'
+import { type Database, openDatabase } from './database.ts'
+import { type Migrations, migrate } from './migrate.ts'
+
+/** What a test's database has to contain: each owner's migrations, `{ jobs: jobMigrations }`. */
+export type Contents = Readonly<Record<string, Migrations>>
+
+/** An empty place for one database, that several connections (also of child processes) can open by its URL. */
+export interface DatabasePlace extends AsyncDisposable {
+  readonly url: string
+  open<Tables>(contents?: Contents): Promise<Database<Tables>>
+}
+
+/** A database engine as a test sees it. */
+export interface TestEngine {
+  readonly name: 'SQLite' | 'PostgreSQL'
+  /** A new, empty, migrated database; disposing it removes it. In memory with SQLite. */
+  open<Tables>(contents?: Contents): Promise<Database<Tables>>
+  /** A new, empty place, to be opened more than once; disposing it removes it. A file with SQLite. */
+  place(): Promise<DatabasePlace>
+}
+
+/**
+ * Runs `body` once for each engine, so that each test exists for both. `EMBERGLASS_TEST_ENGINES=sqlite` (or
+ * `postgres`) narrows the list; `EMBERGLASS_TEST_POSTGRES` names a server to use instead of the one that
+ * `test/servers/postgres-up.sh` starts.
+ *
+ *     onEachEngine((engine) => {
+ *       test(`a row comes back, on ${engine.name}`, async () => {
+ *         await using database = await engine.open<Tables>({ things: thingMigrations })
+ *       })
+ *     })
+ */
+export function onEachEngine(body: (engine: TestEngine) => void): void {
+  const wanted = process.env['EMBERGLASS_TEST_ENGINES'] ?? 'sqlite,postgres'
+  if (wanted.includes('sqlite')) body(sqlite)
+  if (!wanted.includes('postgres')) return
+  const obstacle = whyNoPostgres()
+  if (obstacle === undefined) body(postgres)
+  else test('the same tests on PostgreSQL', { skip: obstacle }, () => {})
+}
+
+const sqlite: TestEngine = {
+  name: 'SQLite',
+  async open<Tables>(contents: Contents = {}) {
+    return openWith<Tables>('sqlite://', contents)
+  },
+  async place() {
+    const directory = await mkdtemp(join(tmpdir(), 'emberglass-db-'))
+    const url = `sqlite:///${join(directory, 'test.db')}`
+    return {
+      url,
+      open: (contents = {}) => openWith(url, contents),
+      [Symbol.asyncDispose]: () => rm(directory, { recursive: true, force: true }),
+    }
+  },
+}
+
+const postgres: TestEngine = {
+  name: 'PostgreSQL',
+  async open<Tables>(contents: Contents = {}) {
+    const place = await postgres.place()
+    const database = await place.open<Tables>(contents)
+    return {
+      ...database,
+      async [Symbol.asyncDispose]() {
+        await database[Symbol.asyncDispose]()
+        await place[Symbol.asyncDispose]()
+      },
+    }
+  },
+  async place() {
+    const { serverUrl, pool } = await server()
+    const schema = `test_${process.pid}_${randomBytes(6).toString('hex')}`
+    await pool.query(`create schema ${schema}`)
+    const url = `${serverUrl}?options=${encodeURIComponent(`-c search_path=${schema}`)}`
+    return {
+      url,
+      open: (contents = {}) => openWith(url, contents),
+      async [Symbol.asyncDispose]() {
+        await pool.query(`drop schema ${schema} cascade`)
+      },
+    }
+  },
+}
+
+async function openWith<Tables>(url: string, contents: Contents): Promise<Database<Tables>> {
+  const database = await openDatabase<Tables>(url)
+  for (const [owner, migrations] of Object.entries(contents)) {
+    await migrate(database.kysely, owner, migrations)
+  }
+  return database
+}
+
+let starting: Promise<{ serverUrl: string; pool: Pool }> | undefined
+
+function server(): Promise<{ serverUrl: string; pool: Pool }> {
+  starting ??= (async () => {
+    const serverUrl = process.env['EMBERGLASS_TEST_POSTGRES'] ?? (await startPostgres())
+    const { default: pg } = await import('pg')
+    return { serverUrl, pool: new pg.Pool({ connectionString: serverUrl, max: 2, allowExitOnIdle: true }) }
+  })()
+  return starting
+}
+
+/** Starts the shared test server, or finds it running. It is left running: other processes' tests use it too. */
+async function startPostgres(): Promise<string> {
+  const script = fileURLToPath(new URL('../../../test/servers/postgres-up.sh', import.meta.url))
+  const stateDirectory = process.env['STATE_DIR'] ?? join(tmpdir(), 'emberglass-servers', 'postgres')
+  await mkdir(stateDirectory, { recursive: true })
+  // --close: the server must not inherit, and so keep, the lock
+  const lock = ['--close', '--wait', '180', join(stateDirectory, 'up.lock')]
+  const { stdout } = await promisify(execFile)('flock', [...lock, 'bash', script], {
+    timeout: 300_000,
+    env: { ...process.env, STATE_DIR: stateDirectory },
+  })
+  const url = /^DATABASE_URL=(.*)$/m.exec(stdout)?.[1]
+  if (url === undefined) throw new Error(`postgres-up.sh printed no DATABASE_URL:\n${stdout}`)
+  return url
+}
+
+/** The reason why PostgreSQL cannot be had here; undefined when it can. */
+function whyNoPostgres(): string | undefined {
+  if (process.env['EMBERGLASS_TEST_POSTGRES'] !== undefined) return undefined
+  const root = '/usr/lib/postgresql'
+  if (existsSync(root) && readdirSync(root).length > 0) return undefined
+  if (process.getuid?.() === 0 && existsSync('/usr/bin/apt-get')) return undefined // the script installs it
+  return 'PostgreSQL is not installed, and only root can install it (apt-get install postgresql)'
+}
