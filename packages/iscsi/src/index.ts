@@ -8,3 +8,4 @@ export {
   MemoryDevice,
   readBytes,
 } from './block-device.ts'
+export { IscsiError, type IscsiErrorCode, ScsiError } from './errors.ts'
