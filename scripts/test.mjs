@@ -1,0 +1,36 @@
+// `npm test [-- files]`: runs the tests with our Node, and ends with one line of totals.
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..')
+const asked = process.argv.slice(2)
+const files = asked.length > 0 ? asked : ['src/**/*.test.ts', 'packages/*/**/*.test.ts', 'test/**/*.test.ts']
+const scratch = mkdtempSync(join(tmpdir(), 'emberglass-test-'))
+const totalsFile = join(scratch, 'totals.json')
+
+const { status } = spawnSync(
+  join(root, 'node_modules', '.bin', 'node'),
+  [
+    '--conditions=source',
+    '--disable-warning=ExperimentalWarning',
+    '--test',
+    '--test-concurrency=2',
+    '--test-timeout=600000',
+    '--test-reporter=spec',
+    '--test-reporter-destination=stdout',
+    `--test-reporter=${join(root, 'scripts', 'totals-reporter.mjs')}`,
+    `--test-reporter-destination=${totalsFile}`,
+    ...files,
+  ],
+  { cwd: root, stdio: 'inherit', env: { UV_THREADPOOL_SIZE: '16', ...process.env } },
+)
+
+const { passed, failed, skipped } = JSON.parse(
+  readFileSync(totalsFile, 'utf8') || '{"passed":0,"failed":1,"skipped":0}',
+)
+rmSync(scratch, { recursive: true })
+process.stdout.write(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}\n`)
+process.exit(status ?? 1)
