@@ -1,0 +1,85 @@
+import { Command, InvalidArgumentError } from 'commander'
+import { messageOf } from '../kernel/errors.ts'
+import { passwordVariable } from './edf-node-process.ts'
+
+function wholeNumber(value: string): number {
+  if (!/^\d+$/.test(value)) throw new InvalidArgumentError('a whole number is expected.')
+  return Number(value)
+}
+
+/** `emberglass <command>`. Each command loads only what it needs: start-up time is part of the promise. */
+export async function runCommandLine(argv: readonly string[]): Promise<void> {
+  const program = new Command('emberglass')
+    .description('OpenStack block storage and image storage, on the Datera Elastic Data Fabric')
+    .showHelpAfterError('(emberglass --help lists the commands)')
+
+  program
+    .command('start')
+    .description(
+      'run everything on this machine: identity, block storage, image, and an EDF node as the array',
+    )
+    .option(
+      '--state-dir <directory>',
+      'where everything is kept',
+      process.env['EMBERGLASS_STATE_DIR'] ?? 'var',
+    )
+    .option('--port-base <port>', 'use a block of ten ports from here instead of the usual ones', wholeNumber)
+    .option('--host <address>', 'the address to listen on and to announce', '127.0.0.1')
+    .option(
+      '--cinder-conf <file>',
+      'configuration of block storage (default: cinder.conf in the state directory, if any)',
+    )
+    .option(
+      '--glance-conf <file>',
+      'configuration of images (default: glance-api.conf in the state directory, if any)',
+    )
+    .option(
+      '--database <url>',
+      'database of services whose configuration names none (default: SQLite in the state directory)',
+    )
+    .option('--no-edf-node', 'do not start the embedded array')
+    .option('--log-level <level>', 'trace, debug, info, warn or error', 'info')
+    .action(async (options) => {
+      const { start } = await import('./start.ts')
+      await start(options)
+    })
+
+  program
+    .command('edf-node')
+    .description('run the EDF-compatible storage node alone')
+    .requiredOption('--directory <directory>', 'where the node keeps its metadata and data')
+    .option('--host <address>', 'the address to listen on', '127.0.0.1')
+    .option('--http-port <port>', 'REST over http', wholeNumber, 7717)
+    .option('--https-port <port>', 'REST over https', wholeNumber, 7718)
+    .option('--iscsi-port <port>', 'iSCSI', wholeNumber, 3260)
+    .option('--product-version <version>', 'the product version it reports')
+    .option('--verbose', 'print every request')
+    .addHelpText(
+      'after',
+      `\nThe admin password is taken from ${passwordVariable}, or made at the first start.`,
+    )
+    .action(async (options) => {
+      const { runEdfNode } = await import('./edf-node.ts')
+      await runEdfNode(options)
+    })
+
+  program
+    .command('tour')
+    .description('the whole trip: upload an image, make a volume of it, attach it, read it back')
+    .option(
+      '--state-dir <directory>',
+      'state directory of the running instance to use (default: an instance of its own)',
+    )
+    .option('--size-mib <MiB>', 'size of the random image', wholeNumber, 256)
+    .action(async (options) => {
+      const { tour } = await import('./tour.ts')
+      await tour(options)
+    })
+
+  try {
+    await program.parseAsync([...argv])
+  } catch (error) {
+    process.stderr.write(`emberglass: ${messageOf(error)}\n`)
+    process.exit(1)
+  }
+}

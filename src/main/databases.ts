@@ -1,0 +1,70 @@
+import type { Kysely } from 'kysely'
+import { type Database, openDatabase } from '../kernel/db/database.ts'
+import { migrate } from '../kernel/db/migrate.ts'
+import type { JobQueue, JobTables } from '../kernel/jobs/job-queue.ts'
+import { jobMigrations } from '../kernel/jobs/migrations.ts'
+import { sqliteJobQueue } from '../kernel/jobs/sqlite-jobs.ts'
+import { type Locks, processLocks } from '../kernel/locks/locks.ts'
+import type { Logger } from '../kernel/log.ts'
+
+/** One open database with its job queue and locks. */
+export interface SharedDatabase {
+  /** The tables a service declares live here: it says which when it takes it. */
+  as<Tables>(): Database<Tables & JobTables>
+  readonly jobs: JobQueue
+  readonly locks: Locks
+}
+
+/**
+ * The databases of one process: services that name the same URL share one connection pool, one queue and one set
+ * of locks. On SQLite they must: two connections of one process would wait for each other's write locks.
+ */
+export class Databases implements AsyncDisposable {
+  readonly #log: Logger
+  readonly #open = new Map<string, Promise<SharedDatabase>>()
+  readonly #closers: (() => PromiseLike<void>)[] = []
+
+  constructor(log: Logger) {
+    this.#log = log
+  }
+
+  /** @throws Misconfigured for a kind of database that is not supported */
+  open(url: string): Promise<SharedDatabase> {
+    const known = this.#open.get(url)
+    if (known !== undefined) return known
+    const opened = this.#openNew(url)
+    this.#open.set(url, opened)
+    return opened
+  }
+
+  async #openNew(url: string): Promise<SharedDatabase> {
+    const database = await openDatabase<JobTables>(url)
+    this.#closers.push(() => database[Symbol.asyncDispose]())
+    await migrate(database.kysely, 'jobs', jobMigrations)
+    const { jobs, locks } = await this.#queueOf(database)
+    this.#closers.push(() => jobs[Symbol.asyncDispose]())
+    return {
+      as: <Tables>() => ({
+        engine: database.engine,
+        url: database.url,
+        // The same connection, seen with the tables of the service that asks: each migrates its own.
+        kysely: database.kysely as unknown as Kysely<Tables & JobTables>,
+        [Symbol.asyncDispose]: async () => {},
+      }),
+      jobs,
+      locks,
+    }
+  }
+
+  async #queueOf(database: Database<JobTables>): Promise<{ jobs: JobQueue; locks: Locks }> {
+    const log = this.#log.child({ part: 'jobs' })
+    if (database.engine === 'sqlite') {
+      return { jobs: sqliteJobQueue({ db: database.kysely, log }), locks: processLocks() }
+    }
+    throw new Error('PostgreSQL queue: to be wired')
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const close of this.#closers.toReversed()) await close()
+  }
+}

@@ -1,0 +1,143 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { BackendError, Misconfigured } from '../kernel/errors.ts'
+import type { Logger } from '../kernel/log.ts'
+import type { Secret } from '../kernel/secret.ts'
+import type { Ports } from './ports.ts'
+
+/** What the node's process tells the one that started it. */
+export type NodeMessage = { readonly ready: true } | { readonly failed: string }
+
+/** The variable that hands the node its admin password, out of sight of `ps`. */
+export const passwordVariable = 'EMBERGLASS_EDF_PASSWORD'
+
+const startPatienceMs = 30_000
+const stopPatienceMs = 10_000
+/** Pauses before the first, second… restart after a crash, in milliseconds; the last one repeats. */
+const restartPauses = [100, 500, 2_000, 10_000]
+/** A node that ran this long is healthy again: the next crash starts with the shortest pause. */
+const healthyAfterMs = 60_000
+
+/** The embedded array in a process of its own, started again when it dies. */
+export interface EdfNodeProcess extends AsyncDisposable {
+  /** Of the process that runs now. */
+  readonly pid: number | undefined
+}
+
+/**
+ * Starts the node and resolves when it answers.
+ * @throws Misconfigured with the node's own sentence when it cannot start
+ */
+export async function startEdfNodeProcess(options: {
+  directory: string
+  host: string
+  ports: Ports
+  password: Secret
+  logFile: string
+  log: Logger
+}): Promise<EdfNodeProcess> {
+  const { log } = options
+  let child: ChildProcess | undefined
+  let stopping = false
+  let crashes = 0
+  let restart: NodeJS.Timeout | undefined
+
+  async function launch(): Promise<void> {
+    const logFile = await open(options.logFile, 'a', 0o600)
+    const started = spawn(process.execPath, [...process.execArgv, ...nodeArguments(options)], {
+      stdio: ['ignore', logFile.fd, logFile.fd, 'ipc'],
+      env: { UV_THREADPOOL_SIZE: '16', ...process.env, [passwordVariable]: options.password.reveal() },
+    })
+    await logFile.close()
+    child = started
+    const startedAt = performance.now()
+    await answer(started)
+    started.once('exit', (code, signal) => {
+      child = undefined
+      if (stopping) return
+      if (performance.now() - startedAt > healthyAfterMs) crashes = 0
+      const pause = restartPauses[Math.min(crashes, restartPauses.length - 1)] ?? 0
+      crashes += 1
+      log.error({ code, signal, pauseMs: pause }, 'the EDF node has died; it is started again')
+      restart = setTimeout(relaunch, pause)
+    })
+  }
+
+  function relaunch(): void {
+    launch().catch((error: unknown) => {
+      if (stopping) return
+      log.error({ err: error }, 'the EDF node could not be started again; the next try is in 10 s')
+      restart = setTimeout(relaunch, restartPauses.at(-1))
+    })
+  }
+
+  await launch()
+  return {
+    get pid() {
+      return child?.pid
+    },
+    async [Symbol.asyncDispose]() {
+      stopping = true
+      clearTimeout(restart)
+      const last = child
+      if (last === undefined || last.exitCode !== null || last.signalCode !== null) return
+      const exited = new Promise((resolve) => last.once('exit', resolve))
+      last.kill('SIGTERM')
+      const impatient = setTimeout(() => last.kill('SIGKILL'), stopPatienceMs)
+      await exited
+      clearTimeout(impatient)
+    },
+  }
+}
+
+function nodeArguments(options: { directory: string; host: string; ports: Ports }): string[] {
+  return [
+    join(import.meta.dirname, '..', 'main.ts'),
+    'edf-node',
+    ...['--directory', options.directory],
+    ...['--host', options.host],
+    ...['--http-port', String(options.ports.edfHttp)],
+    ...['--https-port', String(options.ports.edfHttps)],
+    ...['--iscsi-port', String(options.ports.iscsi)],
+  ]
+}
+
+/** Waits for the child's first message. @throws Misconfigured or BackendError when it is bad news, or none comes */
+function answer(child: ChildProcess): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL')
+      settle(
+        new BackendError(`the EDF node did not start within ${startPatienceMs / 1000} s`, {
+          left: 'nothing',
+        }),
+      )
+    }, startPatienceMs)
+    const onMessage = (message: NodeMessage) => {
+      settle('failed' in message ? new Misconfigured(message.failed) : undefined)
+    }
+    const onError = (error: Error) => settle(error)
+    const onExit = (code: number | null, signal: string | null) => {
+      settle(
+        new BackendError(
+          `the EDF node ended while starting (${signal ?? `exit code ${code}`}); see its log`,
+          {
+            left: 'nothing',
+          },
+        ),
+      )
+    }
+    const settle = (error: Error | undefined) => {
+      clearTimeout(timer)
+      child.off('message', onMessage)
+      child.off('error', onError)
+      child.off('exit', onExit)
+      if (error === undefined) resolve()
+      else reject(error)
+    }
+    child.on('message', onMessage)
+    child.on('error', onError)
+    child.on('exit', onExit)
+  })
+}

@@ -1,0 +1,154 @@
+import { join } from 'node:path'
+import { createBlockService } from '../block/service.ts'
+import { volumeDrivers } from '../block/volume-drivers/index.ts'
+import { createImageClient } from '../clients/image.ts'
+import { keystoneSession } from '../clients/keystone.ts'
+import { createIdentityService } from '../identity/service.ts'
+import { createImageService } from '../image/service.ts'
+import { imageStores } from '../image/stores/index.ts'
+import { type Config, loadConfig } from '../kernel/config/config.ts'
+import { optionalText } from '../kernel/config/options.ts'
+import { BackendError } from '../kernel/errors.ts'
+import type { ApiServer } from '../kernel/http/api-server.ts'
+import type { Logger } from '../kernel/log.ts'
+import { region } from './credentials-files.ts'
+import { Databases } from './databases.ts'
+import type { ConfigDefaults } from './default-configuration.ts'
+import type { Ports } from './ports.ts'
+import type { StateDirectory } from './state-directory.ts'
+
+const databaseOptions = {
+  connection: optionalText('connection', { help: 'SQLAlchemy URL: sqlite:////path or postgresql://…' }),
+}
+
+/** The running services of one process. */
+export interface Services extends AsyncDisposable {
+  /** What the operator should know about the configuration files. */
+  readonly warnings: readonly string[]
+}
+
+/**
+ * Builds identity, block storage and image, connects them through their public APIs, and listens.
+ * @throws Misconfigured with every problem of the configuration files; an error with code EADDRINUSE
+ */
+export async function serve(options: {
+  state: StateDirectory
+  host: string
+  ports: Ports
+  cinderConf: readonly string[]
+  glanceConf: readonly string[]
+  defaults: ConfigDefaults
+  databaseUrl: string
+  initiatorName: string
+  log: Logger
+}): Promise<Services> {
+  const { state, host, ports, log } = options
+  await using undo = new AsyncDisposableStack()
+
+  const cinder = await loadConfig({ files: options.cinderConf, defaults: options.defaults.cinder })
+  const glance = await loadConfig({ files: options.glanceConf, defaults: options.defaults.glance })
+  const databases = undo.use(new Databases(log))
+  const databaseOf = (config: Config) =>
+    databases.open(config.read('database', databaseOptions).connection ?? options.databaseUrl)
+
+  const identityDatabase = await databases.open(options.databaseUrl)
+  const blockDatabase = await databaseOf(cinder)
+  const imageDatabase = await databaseOf(glance)
+
+  const serviceUser = { name: 'emberglass', password: state.secrets.servicePassword }
+  const identityUrl = `http://${host}:${ports.identity}/v3`
+  const identity = undo.use(
+    await createIdentityService({
+      database: identityDatabase.as(),
+      log: log.child({ service: 'identity' }),
+      bootstrap: {
+        adminPassword: state.secrets.adminPassword,
+        region,
+        serviceUser,
+        endpoints: [
+          { type: 'identity', name: 'keystone', url: identityUrl },
+          {
+            type: 'volumev3',
+            name: 'cinderv3',
+            url: `http://${host}:${ports.blockStorage}/v3/$(project_id)s`,
+          },
+          {
+            type: 'block-storage',
+            name: 'cinder',
+            url: `http://${host}:${ports.blockStorage}/v3/$(project_id)s`,
+          },
+          { type: 'image', name: 'glance', url: `http://${host}:${ports.image}` },
+        ],
+      },
+    }),
+  )
+
+  const image = undo.use(
+    await createImageService({
+      database: imageDatabase.as(),
+      jobs: imageDatabase.jobs,
+      locks: imageDatabase.locks,
+      log: log.child({ service: 'image' }),
+      config: glance,
+      tokens: identity.tokens,
+      imageStores,
+      stateDirectory: state.path,
+      initiatorName: options.initiatorName,
+    }),
+  )
+
+  const session = keystoneSession({
+    authUrl: identityUrl,
+    username: serviceUser.name,
+    password: serviceUser.password,
+    projectName: 'service',
+    userDomainName: 'Default',
+    projectDomainName: 'Default',
+  })
+  const block = undo.use(
+    await createBlockService({
+      database: blockDatabase.as(),
+      jobs: blockDatabase.jobs,
+      locks: blockDatabase.locks,
+      log: log.child({ service: 'block-storage' }),
+      config: cinder,
+      tokens: identity.tokens,
+      images: createImageClient({
+        endpoint: `http://${host}:${ports.image}`,
+        token: (signal) => session.token(signal),
+      }),
+      volumeDrivers,
+      stateDirectory: join(state.path, 'block'),
+      host: 'emberglass',
+      initiatorName: options.initiatorName,
+    }),
+  )
+  const warnings = [...cinder.check().warnings, ...glance.check().warnings]
+
+  // Stopped in the reverse order: first no new requests, then jobs and drivers, then databases.
+  await listen(identity.api, host, ports.identity)
+  undo.defer(() => identity.api.close())
+  await listen(image.api, host, ports.image)
+  undo.defer(() => image.api.close())
+  await listen(block.api, host, ports.blockStorage)
+  undo.defer(() => block.api.close())
+
+  await image.start()
+  await block.start()
+  for (const database of new Set([blockDatabase, imageDatabase])) {
+    await database.jobs.start([
+      ...(database === blockDatabase ? block.jobDefinitions : []),
+      ...(database === imageDatabase ? image.jobDefinitions : []),
+    ])
+  }
+
+  const running = undo.move()
+  return { warnings, [Symbol.asyncDispose]: () => running[Symbol.asyncDispose]() }
+}
+
+async function listen(api: ApiServer, host: string, port: number): Promise<void> {
+  await api.listen({ host, port })
+  if (api.server.address() === null) {
+    throw new BackendError(`nothing is listening on ${host}:${port}`, { left: 'nothing' })
+  }
+}

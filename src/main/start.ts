@@ -1,0 +1,139 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import { Misconfigured, messageOf } from '../kernel/errors.ts'
+import { createLogger } from '../kernel/log.ts'
+import { writeCredentialsFiles } from './credentials-files.ts'
+import { defaultConfiguration } from './default-configuration.ts'
+import { startEdfNodeProcess } from './edf-node-process.ts'
+import { portsFrom } from './ports.ts'
+import { type Services, serve } from './serve.ts'
+import { describeStartError } from './start-errors.ts'
+import { openStateDirectory } from './state-directory.ts'
+
+export interface StartOptions {
+  readonly stateDir: string
+  readonly portBase?: number
+  readonly host: string
+  readonly cinderConf?: string
+  readonly glanceConf?: string
+  readonly database?: string
+  readonly edfNode: boolean
+  readonly logLevel: string
+}
+
+/** A stop that takes longer than this is cut short: durable state needs no goodbye. Milliseconds. */
+const stopPatienceMs = 15_000
+
+/** `emberglass start`: everything on this machine. Returns when it runs; ends the process when it is stopped. */
+export async function start(options: StartOptions): Promise<void> {
+  const running = new AsyncDisposableStack()
+  let stopping: Promise<never> | undefined
+  const stop = (exitCode: number): Promise<never> => {
+    stopping ??= stopEverything(running, exitCode)
+    return stopping
+  }
+  let asked = false
+  const onSignal = () => {
+    if (asked) process.exit(1) // a second Ctrl-C does not wait
+    asked = true
+    process.stdout.write('\nstopping …\n')
+    void stop(0)
+  }
+  process.on('SIGINT', onSignal)
+  process.on('SIGTERM', onSignal)
+
+  try {
+    const { warnings } = await startEverything(options, running)
+    for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`)
+  } catch (error) {
+    if (asked) return
+    process.stderr.write(`emberglass: ${describeStartError(error)}\n`)
+    await stop(1)
+  }
+}
+
+async function startEverything(options: StartOptions, running: AsyncDisposableStack): Promise<Services> {
+  const ports = portsFrom(options.portBase)
+  const { host } = options
+  const state = running.use(await openStateDirectory(options.stateDir))
+  const logFile = join(state.path, 'log', 'emberglass.log')
+  const destination = pino.destination({ dest: logFile, sync: false, mode: 0o600 })
+  running.defer(() => destination.flushSync())
+  const log = createLogger({ name: 'emberglass', level: options.logLevel }, destination)
+  process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'))
+
+  await writeCredentialsFiles(state, host, ports)
+  if (options.edfNode) {
+    running.use(
+      await startEdfNodeProcess({
+        directory: join(state.path, 'edf'),
+        host,
+        ports,
+        password: state.secrets.edfPassword,
+        logFile: join(state.path, 'log', 'edf-node.log'),
+        log,
+      }),
+    )
+  }
+  const cinderConf = configurationFile(options.cinderConf, join(state.path, 'cinder.conf'))
+  const glanceConf = configurationFile(options.glanceConf, join(state.path, 'glance-api.conf'))
+  const services = running.use(
+    await serve({
+      state,
+      host,
+      ports,
+      cinderConf,
+      glanceConf,
+      defaults: defaultConfiguration({
+        state,
+        host,
+        ports,
+        hasCinderConf: cinderConf.length > 0,
+        hasGlanceConf: glanceConf.length > 0,
+        edfNode: options.edfNode,
+      }),
+      databaseUrl: options.database ?? `sqlite:///${join(state.path, 'emberglass.sqlite')}`,
+      initiatorName: `iqn.2026-11.org.emberglass:controller-${state.instanceId}`,
+      log,
+    }),
+  )
+  const lines = [
+    ['identity', `http://${host}:${ports.identity}/v3`],
+    ['block storage', `http://${host}:${ports.blockStorage}/v3`],
+    ['image', `http://${host}:${ports.image}/v2`],
+    ...(options.edfNode
+      ? [
+          ['EDF node', `https://${host}:${ports.edfHttps}, http://${host}:${ports.edfHttp}`],
+          ['iSCSI', `iscsi://${host}:${ports.iscsi}`],
+        ]
+      : []),
+    ['credentials', `${join(state.path, 'openrc')} (for a shell), clouds.yaml, edf.env`],
+    ['log', logFile],
+  ]
+  for (const [name, value] of lines) process.stdout.write(`  ${String(name).padEnd(14)} ${value}\n`)
+  process.stdout.write(`ready in ${Math.round(performance.now())} ms\n`)
+  return services
+}
+
+/** @throws Misconfigured when a file was named and is not there */
+function configurationFile(named: string | undefined, usual: string): readonly string[] {
+  if (named === undefined) return existsSync(usual) ? [usual] : []
+  if (!existsSync(named)) throw new Misconfigured(`The configuration file ${named} does not exist.`)
+  return [named]
+}
+
+async function stopEverything(running: AsyncDisposableStack, exitCode: number): Promise<never> {
+  const impatient = setTimeout(() => {
+    process.stderr.write(`emberglass: still not stopped after ${stopPatienceMs / 1000} s, leaving\n`)
+    process.exit(1)
+  }, stopPatienceMs)
+  try {
+    await running.disposeAsync()
+    clearTimeout(impatient)
+    process.exit(exitCode)
+  } catch (error) {
+    process.stderr.write(`emberglass: stopping failed: ${messageOf(error)}\n`)
+    process.exit(1)
+  }
+}
