@@ -18,12 +18,13 @@ export interface ImageStore extends AsyncDisposable {
   /** Checks the configuration and that the store answers. @throws Misconfigured, BackendError */
   start(call: Call): Promise<void>
   /**
-   * Keeps the data, durably when it resolves. When it rejects, or the data's iteration throws, nothing is left.
+   * Keeps the data, durably when it resolves. When it rejects, or the data's iteration throws, nothing is left;
+   * what the iteration threw comes out unchanged. The chunks belong to the store, which may hold on to them.
    * @param sizeBytes when it is known beforehand
    * @throws NoCapacity; Conflict when the image is there already
    */
   put(imageId: string, data: Bytes, sizeBytes: number | undefined, call: Call): Promise<StoredImage>
-  /** The bytes, or a range of them. @throws NotFound on the first pull */
+  /** The bytes, or a range of them that ends at the size at most. The chunks are the caller's. @throws NotFound on the first pull */
   get(location: string, range: ByteRange | undefined, call: Call): Bytes
   /** Bytes. @throws NotFound */
   size(location: string, call: Call): Promise<number>
