@@ -5,6 +5,7 @@ import { Misconfigured } from '../errors.ts'
 import { openDatabase } from './database.ts'
 import { type Migrations, migrate } from './migrate.ts'
 import { onEachEngine } from './testing.ts'
+import { isUniqueViolation } from './violations.ts'
 
 interface Tables {
   things: { id: string; size_bytes: number; public: boolean | number; note: string | null }
@@ -53,6 +54,19 @@ onEachEngine((engine) => {
       /no/,
     )
     assert.deepEqual(await database.kysely.selectFrom('things').selectAll().execute(), [])
+  })
+
+  test(`a second row with the same key is told from other failures, on ${engine.name}`, async () => {
+    await using database = await engine.open<Tables>(contents)
+    const insertBroken = (id: string) =>
+      database.kysely
+        .insertInto('things')
+        .values({ id, size_bytes: null as unknown as number, public: false, note: null })
+        .execute()
+    await assert.rejects(insertBroken('a'), (error) => !isUniqueViolation(error)) // size_bytes must not be null
+    const twice = { id: 'a', size_bytes: 1, public: false, note: null }
+    await database.kysely.insertInto('things').values(twice).execute()
+    await assert.rejects(database.kysely.insertInto('things').values(twice).execute(), isUniqueViolation)
   })
 
   test(`each place is a database of its own, and a reopened one has its rows, on ${engine.name}`, async () => {
