@@ -68,12 +68,14 @@ export async function runCommandLine(argv: readonly string[]): Promise<void> {
     .description('the whole trip: upload an image, make a volume of it, attach it, read it back')
     .option(
       '--state-dir <directory>',
-      'state directory of the running instance to use (default: an instance of its own)',
+      'of the running instance to use',
+      process.env['EMBERGLASS_STATE_DIR'] ?? 'var',
     )
+    .option('--own', 'start an instance of its own even when one is running', false)
     .option('--size-mib <MiB>', 'size of the random image', wholeNumber, 256)
     .action(async (options) => {
-      const { tour } = await import('./tour.ts')
-      await tour(options)
+      const { runTour } = await import('./tour.ts')
+      await runTour(options)
     })
 
   try {

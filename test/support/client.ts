@@ -1,0 +1,68 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import type { Instance } from './instance.ts'
+
+const run = promisify(execFile)
+
+/** What a program said when it failed. */
+export class ClientError extends Error {
+  readonly stderr: string
+
+  constructor(command: string, stderr: string) {
+    super(`${command}\n${stderr}`)
+    this.stderr = stderr
+  }
+}
+
+/** Other people's programs, with the credentials of an instance. */
+export interface Client {
+  /** Runs a program. @returns its standard output @throws ClientError */
+  (program: string, ...argv: readonly string[]): Promise<string>
+  /** `openstack … -f json`, parsed. */
+  json<Answer>(...argv: readonly string[]): Promise<Answer>
+  /** Asks `openstack volume show` (or another resource) until its status is one of `statuses`. */
+  until(
+    resource: readonly string[],
+    name: string,
+    statuses: readonly string[],
+  ): Promise<Record<string, unknown>>
+}
+
+const commandPatienceMs = 180_000
+const statusPatienceMs = 120_000
+
+export async function clientOf(instance: Instance): Promise<Client> {
+  const environment = { ...process.env, ...(await instance.environment()), PYTHONWARNINGS: 'ignore' }
+
+  async function call(program: string, ...argv: readonly string[]): Promise<string> {
+    try {
+      const { stdout } = await run(program, argv, {
+        env: environment,
+        timeout: commandPatienceMs,
+        maxBuffer: 64 * 1024 * 1024,
+      })
+      return stdout
+    } catch (error) {
+      const stderr = error instanceof Error && 'stderr' in error ? String(error.stderr) : String(error)
+      throw new ClientError([program, ...argv].join(' '), stderr.trim())
+    }
+  }
+
+  async function json<Answer>(...argv: readonly string[]): Promise<Answer> {
+    return JSON.parse(await call('openstack', ...argv, '-f', 'json')) as Answer
+  }
+
+  async function until(resource: readonly string[], name: string, statuses: readonly string[]) {
+    const deadline = Date.now() + statusPatienceMs
+    for (;;) {
+      const shown = await json<Record<string, unknown>>(...resource, 'show', name)
+      if (statuses.includes(String(shown['status']))) return shown
+      if (Date.now() > deadline || String(shown['status']).startsWith('error')) {
+        throw new Error(`${resource.join(' ')} ${name} is ${shown['status']}, not ${statuses.join(' or ')}`)
+      }
+      await new Promise((resolve) => setTimeout(resolve, 300))
+    }
+  }
+
+  return Object.assign(call, { json, until })
+}
