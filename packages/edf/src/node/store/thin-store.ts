@@ -1,0 +1,441 @@
+import { channel } from 'node:diagnostics_channel'
+import { readdirSync, unlinkSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Catalog } from './catalog.ts'
+import { type CheckReport, checkLayers } from './check.ts'
+import { EntryExistsError, EntryNotFoundError, StoreClosedError, systemCode } from './errors.ts'
+import { LayerDirectory, layerOfFile } from './layer-files.ts'
+import { type Entry, type Layer, LayerGraph } from './layer-graph.ts'
+import { countData } from './map-page.ts'
+import { PageCache } from './page-cache.ts'
+import { Space, type Usage } from './space.ts'
+import { SpaceReturn } from './space-return.ts'
+import { ThinVolume, type VolumeHost } from './thin-volume.ts'
+
+const MIB = 1024 * 1024
+/** A page of the index in memory, all counted. */
+const INDEX_PAGE_BYTES = 40 * 1024
+const NEVER = { signal: new AbortController().signal }
+const failures = channel('emberglass:edf:store:error')
+
+/** Where a store lies, and how much it may use. All but the directory have defaults. */
+export interface ThinStoreOptions {
+  /** Made when it is missing. One store at a time may have it. */
+  readonly directory: string
+  /** Bytes of the filesystem that writes leave alone, for merges and the catalog. Default: 256 MiB. */
+  readonly reserveBytes?: number
+  /** Bytes of data that the store takes at most. Default: what the filesystem has. */
+  readonly capacityBytes?: number
+  /** Bytes of memory for the maps of open volumes: 40 KiB serve 63 MiB of a volume. Default: 64 MiB. */
+  readonly indexBytes?: number
+  /** Longest read that may block the event loop, in bytes. Default: 128 KiB. */
+  readonly inlineReadBytes?: number
+  /** Longest write that may block the event loop, in bytes. Default: 256 KiB. */
+  readonly inlineWriteBytes?: number
+}
+
+/** One line of `list`. */
+export interface StoredEntry {
+  readonly id: string
+  readonly kind: 'volume' | 'snapshot'
+  readonly sizeBytes: number
+  /** Bytes that deleting it would give back: its own layer's, and those of layers below that serve only it. */
+  readonly usedBytes: number
+  /** The volume a snapshot was taken of, or what a volume was cloned from, which may be gone. */
+  readonly parent?: string
+}
+
+/**
+ * Volumes, snapshots and clones in a directory of any filesystem with sparse files: `catalog.sqlite` and, for each
+ * layer that was ever written to, `layers/<number>.data` and `.map`.
+ *
+ * Create, snapshot, clone and revert take constant time and are durable when they resolve; so is a volume's flush.
+ * A process that dies at any instant loses nothing that was acknowledged. One store is one medium with one copy:
+ * replicas are volumes of the same id in several stores, written by whoever owns those stores.
+ *
+ * What goes wrong in the background is published on the diagnostics channel `emberglass:edf:store:error`.
+ */
+export class ThinStore implements AsyncDisposable {
+  readonly #catalog: Catalog
+  readonly #directory: LayerDirectory
+  readonly #graph: LayerGraph
+  readonly #space: Space
+  readonly #host: VolumeHost
+  readonly #opened = new Map<string, ThinVolume>()
+  readonly #spaceReturn: SpaceReturn
+  #closed = false
+
+  private constructor(catalog: Catalog, directory: LayerDirectory, options: ThinStoreOptions) {
+    this.#catalog = catalog
+    this.#directory = directory
+    this.#graph = new LayerGraph(catalog, directory)
+    const capacityBytes = options.capacityBytes ?? Number.POSITIVE_INFINITY
+    this.#space = new Space(options.directory, options.reserveBytes ?? 256 * MIB, capacityBytes)
+    this.#host = {
+      space: this.#space,
+      cache: new PageCache(Math.ceil((options.indexBytes ?? 64 * MIB) / INDEX_PAGE_BYTES)),
+      inlineReadBytes: options.inlineReadBytes ?? 128 * 1024,
+      inlineWriteBytes: options.inlineWriteBytes ?? 256 * 1024,
+      settle: (layer) => this.#settle(layer),
+      leave: (volume) => this.#leave(volume),
+    }
+    this.#spaceReturn = new SpaceReturn({
+      graph: this.#graph,
+      space: this.#space,
+      opened: () => this.#opened.values(),
+      holding: (id, operation) => this.#holding(id, operation),
+      settle: (layer) => this.#settle(layer),
+      failed: (error) => failures.publish({ directory: options.directory, error }),
+    })
+  }
+
+  /**
+   * Opens the store, or makes an empty one. Recovers from a crash: removes half-made layers, counts blocks anew, and
+   * goes on giving space back.
+   * @throws StoreLockedError when the directory is in use
+   * @throws CorruptStoreError when the catalog contradicts itself
+   */
+  static async open(options: ThinStoreOptions): Promise<ThinStore> {
+    const layers = join(options.directory, 'layers')
+    await mkdir(layers, { recursive: true })
+    const catalog = Catalog.open(join(options.directory, 'catalog.sqlite'))
+    try {
+      const directory = new LayerDirectory(layers)
+      try {
+        await directory.sync()
+        const store = new ThinStore(catalog, directory, options)
+        store.#recover()
+        return store
+      } catch (error) {
+        await directory.close()
+        throw error
+      }
+    } catch (error) {
+      catalog[Symbol.dispose]()
+      throw error
+    }
+  }
+
+  /**
+   * Makes an empty volume. The same id with the same size again: fine.
+   * @param sizeBytes a multiple of 512
+   * @throws EntryExistsError when the id is taken otherwise
+   */
+  async create(id: string, sizeBytes: number): Promise<void> {
+    this.#checkOpen()
+    checkSize(sizeBytes)
+    const existing = this.#graph.entries.get(id)
+    if (existing?.kind === 'volume' && existing.sizeBytes === sizeBytes) return
+    this.#graph.createVolume(id, sizeBytes)
+  }
+
+  /**
+   * Opens a volume for reading and writing, or a snapshot for reading. All who open the same id share one object; each
+   * disposes it once. The last one flushes it.
+   * @throws EntryNotFoundError
+   */
+  async open(id: string): Promise<ThinVolume> {
+    this.#checkOpen()
+    return this.#hold(this.#graph.entry(id))
+  }
+
+  /**
+   * Grows a volume, open or not; new bytes read as zeroes.
+   * @throws RangeError when it would shrink
+   */
+  async resize(id: string, sizeBytes: number): Promise<void> {
+    this.#checkOpen()
+    checkSize(sizeBytes)
+    const entry = this.#volume(id)
+    if (sizeBytes < entry.sizeBytes) {
+      throw new RangeError(`${id} has ${entry.sizeBytes} bytes and cannot shrink to ${sizeBytes}`)
+    }
+    if (sizeBytes > entry.sizeBytes) this.#graph.resize(entry, sizeBytes)
+  }
+
+  /**
+   * Keeps what the volume holds now: every write that was done before this call, and perhaps some of those under way.
+   * @throws EntryNotFoundError, EntryExistsError
+   */
+  async snapshot(volumeId: string, snapshotId: string): Promise<void> {
+    this.#checkOpen()
+    this.#checkFree(snapshotId)
+    const volume = this.#volume(volumeId)
+    await this.#still(volume, () => this.#graph.snapshot(volume, snapshotId))
+  }
+
+  /**
+   * Makes a volume that starts as a copy of a volume or snapshot, and is independent of it from then on.
+   * @param sizeBytes default: that of the source
+   * @throws RangeError when it would be smaller than its source
+   * @throws EntryNotFoundError, EntryExistsError
+   */
+  async clone(sourceId: string, newId: string, sizeBytes?: number): Promise<void> {
+    this.#checkOpen()
+    this.#checkFree(newId)
+    if (sizeBytes !== undefined) checkSize(sizeBytes)
+    const source = this.#graph.entry(sourceId)
+    const clone = (): void => {
+      const size = sizeBytes ?? source.sizeBytes
+      if (size < source.sizeBytes) {
+        throw new RangeError(
+          `${newId} of ${size} bytes would be smaller than ${sourceId} of ${source.sizeBytes}`,
+        )
+      }
+      this.#graph.clone(source, newId, size)
+    }
+    if (source.kind === 'snapshot') clone()
+    else await this.#still(source, clone)
+  }
+
+  /**
+   * Makes a volume what it was at the snapshot. Its size stays; what lies above the snapshot's size reads as zeroes.
+   * @throws RangeError when the snapshot is larger than the volume
+   */
+  async revert(volumeId: string, snapshotId: string): Promise<void> {
+    this.#checkOpen()
+    const entry = this.#volume(volumeId)
+    const revert = (): void => {
+      this.#same(entry)
+      const snapshot = this.#graph.entry(snapshotId)
+      if (snapshot.kind !== 'snapshot') throw new EntryNotFoundError(`there is no snapshot ${snapshotId}`)
+      if (snapshot.sizeBytes > entry.sizeBytes) {
+        throw new RangeError(`${snapshotId} of ${snapshot.sizeBytes} bytes is larger than ${volumeId}`)
+      }
+      this.#graph.revert(entry, snapshot)
+    }
+    const volume = this.#opened.get(volumeId)
+    if (volume === undefined) revert()
+    else {
+      await volume.exclusive(() => {
+        revert()
+        volume.reload()
+      })
+    }
+    this.#spaceReturn.start()
+  }
+
+  /**
+   * Deletes a volume or snapshot; clones and snapshots of it stay. Already gone: fine. Whoever has it open finds it
+   * gone. Its space comes back in the background.
+   */
+  async delete(id: string): Promise<void> {
+    this.#checkOpen()
+    const entry = this.#graph.entries.get(id)
+    if (entry === undefined) return
+    const volume = this.#opened.get(id)
+    if (volume === undefined) this.#graph.remove(entry)
+    else {
+      await volume.exclusive(() => {
+        if (this.#graph.entries.get(id) !== entry) return
+        this.#opened.delete(id)
+        volume.close(new EntryNotFoundError(`${id} was deleted`))
+        this.#graph.remove(entry)
+      })
+    }
+    this.#spaceReturn.start()
+  }
+
+  has(id: string): boolean {
+    return this.#graph.entries.has(id)
+  }
+
+  /** All volumes and snapshots, the oldest first. */
+  list(): readonly StoredEntry[] {
+    return [...this.#graph.entries.values()].map((entry) => ({
+      id: entry.id,
+      kind: entry.kind,
+      sizeBytes: entry.sizeBytes,
+      usedBytes: ownBytes(entry),
+      ...(entry.origin === undefined ? {} : { parent: entry.origin }),
+    }))
+  }
+
+  /** Bytes of the whole store. */
+  usage(): Usage {
+    this.#checkOpen()
+    return this.#space.usage()
+  }
+
+  /** Verifies the catalog, every page of every map, and that the data files hold what the maps say. */
+  async check(): Promise<CheckReport> {
+    this.#checkOpen()
+    return await checkLayers(this.#graph, this.#directory.path, this.#catalog.problems())
+  }
+
+  /** Resolves when the space of everything deleted so far has come back. */
+  async settled(): Promise<void> {
+    await this.#spaceReturn.idle()
+  }
+
+  /** Flushes and closes all volumes, whoever has them open, and leaves the directory to others. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    const errors: unknown[] = []
+    await this.#spaceReturn.stop()
+    for (const volume of [...this.#opened.values()]) {
+      await this.#closeVolume(volume).catch((error: unknown) => errors.push(error))
+    }
+    try {
+      if (errors.length === 0) this.#graph.mark(true)
+    } finally {
+      this.#catalog[Symbol.dispose]()
+      await this.#directory.close()
+    }
+    if (errors.length > 0) throw new AggregateError(errors, 'some volumes could not be flushed')
+  }
+
+  #recover(): void {
+    for (const name of readdirSync(this.#directory.path)) {
+      const id = layerOfFile(name)
+      if (id === undefined) continue
+      // Files of a layer that was never flushed hold nothing that anybody was promised.
+      if (this.#graph.layers.get(id)?.written !== true) unlinkIfThere(join(this.#directory.path, name))
+    }
+    this.#graph.doomed.length = 0
+    if (!this.#catalog.clean) {
+      for (const layer of this.#graph.layers.values()) if (mayHaveGrown(layer)) recount(layer)
+    }
+    for (const layer of this.#graph.layers.values()) this.#space.adopt(layer.usedBlocks)
+    this.#graph.onGone = (layer) => this.#space.give(layer.usedBlocks)
+    this.#graph.mark(false)
+    this.#spaceReturn.start()
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new StoreClosedError('the store is closed')
+  }
+
+  #checkFree(id: string): void {
+    if (this.#graph.entries.has(id)) throw new EntryExistsError(`there is already a volume or snapshot ${id}`)
+  }
+
+  #volume(id: string): Entry {
+    const entry = this.#graph.entry(id)
+    if (entry.kind !== 'volume') throw new EntryNotFoundError(`there is no volume ${id}`)
+    return entry
+  }
+
+  /** @throws EntryNotFoundError when the entry was deleted while somebody waited */
+  #same(entry: Entry): void {
+    if (this.#graph.entries.get(entry.id) !== entry) throw new EntryNotFoundError(`${entry.id} was deleted`)
+  }
+
+  #hold(entry: Entry): ThinVolume {
+    let volume = this.#opened.get(entry.id)
+    if (volume === undefined) {
+      volume = new ThinVolume(entry, this.#host)
+      this.#opened.set(entry.id, volume)
+    }
+    volume.users++
+    return volume
+  }
+
+  async #holding(id: string, operation: (volume: ThinVolume) => Promise<void>): Promise<void> {
+    const volume = this.#hold(this.#graph.entry(id))
+    try {
+      await operation(volume)
+    } finally {
+      await this.#leave(volume)
+    }
+  }
+
+  /** Runs `change`, which freezes the volume's top layer, when all that was written is durable. */
+  async #still(entry: Entry, change: () => void): Promise<void> {
+    if (!this.#opened.has(entry.id)) {
+      change()
+      return
+    }
+    await this.#holding(entry.id, async (volume) => {
+      // Most is flushed while others go on, so that they wait only for the rest.
+      await volume.flush(NEVER)
+      await volume.exclusive(async () => {
+        await volume.flushAlone()
+        this.#same(entry)
+        change()
+        volume.pushTop()
+      })
+    })
+  }
+
+  async #leave(volume: ThinVolume): Promise<void> {
+    volume.users--
+    if (volume.users > 0 || this.#opened.get(volume.id) !== volume) return
+    await this.#closeVolume(volume)
+  }
+
+  async #closeVolume(volume: ThinVolume): Promise<void> {
+    await volume.exclusive(async () => {
+      if (!this.#closable(volume)) return
+      let failure: unknown
+      try {
+        await volume.flushAlone()
+      } catch (error) {
+        failure = error
+      }
+      if (!this.#closable(volume)) return
+      this.#opened.delete(volume.id)
+      volume.close(new StoreClosedError(`${volume.id} is closed`))
+      if (failure !== undefined) throw failure
+    })
+  }
+
+  /** Whether nobody has closed the volume yet, or opened it again. */
+  #closable(volume: ThinVolume): boolean {
+    return this.#opened.get(volume.id) === volume && (volume.users === 0 || this.#closed)
+  }
+
+  async #settle(layer: Layer): Promise<void> {
+    await this.#directory.sync()
+    layer.written = true
+    this.#graph.update(layer)
+  }
+}
+
+function checkSize(sizeBytes: number): void {
+  if (!Number.isSafeInteger(sizeBytes) || sizeBytes <= 0 || sizeBytes % 512 !== 0) {
+    throw new RangeError(`a volume has a positive multiple of 512 bytes, not ${sizeBytes}`)
+  }
+}
+
+function ownBytes(entry: Entry): number {
+  let blocks = 0
+  let layer: Layer | undefined = entry.layer
+  while (layer !== undefined && layer.children.size + layer.entries.size === 1) {
+    blocks += layer.usedBlocks
+    layer = layer.parent
+  }
+  return blocks * 4096
+}
+
+/** Whether a layer's count may be behind its map after a crash: writers and parts of a merge. */
+function mayHaveGrown(layer: Layer): boolean {
+  const unnamed = (other: Layer | undefined): boolean =>
+    other?.entries.size === 0 && other.children.size === 1
+  return layer.writer !== undefined || unnamed(layer) || unnamed(layer.parent)
+}
+
+function recount(layer: Layer): void {
+  if (!layer.written) return
+  let blocks = 0
+  layer.files.acquire()
+  try {
+    for (let page = 0; page < layer.files.pageCount; page++) {
+      const { states } = layer.files.readPage(page)
+      if (states !== undefined) blocks += countData(states)
+    }
+  } finally {
+    layer.files.release()
+  }
+  layer.usedBlocks = blocks
+}
+
+function unlinkIfThere(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error
+  }
+}
