@@ -40,6 +40,13 @@ export class Layer {
     return undefined
   }
 
+  /** Whether the count may be ahead of the catalog: a volume writes to the layer, or a merge may have. */
+  get counting(): boolean {
+    const unnamed = (layer: Layer | undefined): boolean =>
+      layer?.entries.size === 0 && layer.children.size === 1
+    return this.writer !== undefined || unnamed(this) || unnamed(this.parent)
+  }
+
   get row(): LayerRow {
     return { id: this.id, parent: this.parent?.id, written: this.written, usedBlocks: this.usedBlocks }
   }
@@ -189,7 +196,7 @@ export class LayerGraph {
   mark(clean: boolean): void {
     this.#change(() => {
       if (clean)
-        for (const layer of this.#layers.values()) if (layer.writer) this.#catalog.updateLayer(layer.row)
+        for (const layer of this.#layers.values()) if (layer.counting) this.#catalog.updateLayer(layer.row)
       this.#catalog.clean = clean
     })
   }

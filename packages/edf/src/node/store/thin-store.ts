@@ -296,7 +296,7 @@ export class ThinStore implements AsyncDisposable {
     }
     this.#graph.doomed.length = 0
     if (!this.#catalog.clean) {
-      for (const layer of this.#graph.layers.values()) if (mayHaveGrown(layer)) recount(layer)
+      for (const layer of this.#graph.layers.values()) if (layer.counting) recount(layer)
     }
     for (const layer of this.#graph.layers.values()) this.#space.adopt(layer.usedBlocks)
     this.#graph.onGone = (layer) => this.#space.give(layer.usedBlocks)
@@ -408,13 +408,6 @@ function ownBytes(entry: Entry): number {
     layer = layer.parent
   }
   return blocks * 4096
-}
-
-/** Whether a layer's count may be behind its map after a crash: writers and parts of a merge. */
-function mayHaveGrown(layer: Layer): boolean {
-  const unnamed = (other: Layer | undefined): boolean =>
-    other?.entries.size === 0 && other.children.size === 1
-  return layer.writer !== undefined || unnamed(layer) || unnamed(layer.parent)
 }
 
 function recount(layer: Layer): void {
