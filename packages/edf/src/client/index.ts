@@ -9,6 +9,8 @@ export {
   untilExported,
   untilSnapshotReady,
 } from './app-instances.ts'
+export { ArrayAccess, type ArrayAccessOptions, type ConnectedArray } from './array-access.ts'
+export { AttachedDisk, type AttachedDiskOptions, AttachedDisks } from './attached-disks.ts'
 export { absentIfNotFound, Collection, type ListOptions } from './collection.ts'
 export { type ClientVersion, EdfClient, type EdfClientOptions } from './edf-client.ts'
 export {
@@ -27,7 +29,9 @@ export {
 export { type EdfCall, type Exchange, exchangeChannel } from './exchange.ts'
 export { Exclusive } from './exclusive.ts'
 export { containing, escapeExpression } from './filter.ts'
+export { HostAccess } from './host-access.ts'
 export { Initiators } from './initiators.ts'
+export { type Portal, portalsOf, portalText } from './portals.ts'
 export { productAtLeast } from './product.ts'
 export type { Credentials } from './requester.ts'
 export type { RetryPolicy } from './retry.ts'

@@ -1,0 +1,146 @@
+import { ArrayAccess } from '@emberglass/edf'
+import type { BlockDevice } from '@emberglass/iscsi'
+import type { Call } from '../../../kernel/call.ts'
+import { type Logger, silentLogger } from '../../../kernel/log.ts'
+import type {
+  BackendSnapshot,
+  BackendVolume,
+  Clones,
+  Connection,
+  Connector,
+  Created,
+  NewVolume,
+  Pool,
+  Snapshots,
+  VolumeBackend,
+  VolumeDriver,
+} from '../../volume-driver.ts'
+import { attachVolume, detachVolume, setChap } from './attach.ts'
+import { cloneVolume } from './copy-volume.ts'
+import { createVolume } from './create.ts'
+import { deleteVolume } from './delete.ts'
+import { kernelError } from './errors.ts'
+import { extendVolume } from './extend.ts'
+import { requireVolume } from './lookup.ts'
+import { edfCallOf, type Operation } from './operation.ts'
+import type { DateraSettings } from './options.ts'
+import { type CheckedSettings, checkSettings, clientOptions } from './settings.ts'
+import { createSnapshot, createVolumeFromSnapshot, deleteSnapshot } from './snapshots.ts'
+import { poolOf } from './stats.ts'
+
+/** Volumes on a Datera array: one app instance with one storage instance and one volume each. */
+export class DateraDriver implements VolumeDriver {
+  readonly snapshots: Snapshots = {
+    create: (snapshot, call) => this.#run('create snapshot', call, (at) => createSnapshot(at, snapshot)),
+    delete: (snapshot, call) => this.#run('delete snapshot', call, (at) => deleteSnapshot(at, snapshot)),
+    createVolume: (snapshot: BackendSnapshot, volume: NewVolume, call: Call) =>
+      this.#run('create from snapshot', call, (at) => createVolumeFromSnapshot(at, snapshot, volume)),
+  }
+  readonly clones: Clones = {
+    create: (source, volume, call) => this.#run('clone', call, (at) => cloneVolume(at, source, volume)),
+  }
+  readonly #settings: DateraSettings
+  readonly #backend: VolumeBackend
+  readonly #access: ArrayAccess
+  #checked: CheckedSettings | undefined
+  /** Of the latest call, for what happens after calls have ended. */
+  #log: Logger = silentLogger()
+
+  constructor(settings: DateraSettings, backend: VolumeBackend) {
+    this.#settings = settings
+    this.#backend = backend
+    this.#access = new ArrayAccess({
+      client: () => clientOptions(settings),
+      disks: {
+        initiatorName: backend.initiatorName,
+        iscsiPort: settings.iscsiPort,
+        chap: () => this.#checked?.chap,
+        multipath: settings.multipath || settings.enforceMultipath,
+        onLeftBehind: (path, error) =>
+          this.#log.warn({ path, error }, 'our access to a volume could not be taken back'),
+      },
+      onTenantRefused: (tenant, error) =>
+        this.#log.error({ tenant, error: error.message }, `create tenant ${tenant} on the array manually`),
+    })
+  }
+
+  async start(call: Call): Promise<void> {
+    this.#checked = checkSettings(this.#settings, call.log)
+    await this.#run('start', call, async ({ array, log }) => {
+      const { client } = array
+      const { name, sw_version: product } = client.lastSystem
+      log.info(
+        { array: name, product, apiVersion: client.version, origin: client.origin },
+        'connected to array',
+      )
+    })
+  }
+
+  async pools(call: Call): Promise<readonly Pool[]> {
+    return await this.#run('pools', call, async (at) => [poolOf(at, await at.array.client.system(at.edf))])
+  }
+
+  async create(volume: NewVolume, call: Call): Promise<Created> {
+    return await this.#run('create', call, (at) => createVolume(at, volume))
+  }
+
+  async delete(volume: BackendVolume, call: Call): Promise<void> {
+    await this.#run('delete', call, (at) => deleteVolume(at, volume))
+  }
+
+  async extend(volume: BackendVolume, sizeBytes: number, call: Call): Promise<void> {
+    await this.#run('extend', call, (at) => extendVolume(at, volume, sizeBytes))
+  }
+
+  async attach(volume: BackendVolume, to: Connector, call: Call): Promise<Connection> {
+    return await this.#run('attach', call, (at) => attachVolume(at, volume, to))
+  }
+
+  async detach(volume: BackendVolume, from: Connector | 'everyone', call: Call): Promise<void> {
+    await this.#run('detach', call, (at) => detachVolume(at, volume, from))
+  }
+
+  async open(volume: BackendVolume, mode: 'r' | 'rw', call: Call): Promise<BlockDevice> {
+    return await this.#run('open', call, async (at) => {
+      const { tenant, scope, appInstance } = await requireVolume(at, volume)
+      return await at.array.disks.open(tenant, appInstance, mode, at.edf, (before) =>
+        setChap(at, scope, before),
+      )
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#access[Symbol.asyncDispose]()
+  }
+
+  /** One verb: connected, traced, timed, its errors turned into the kernel's. */
+  async #run<Result>(
+    verb: string,
+    call: Call,
+    work: (operation: Operation) => Promise<Result>,
+  ): Promise<Result> {
+    this.#log = call.log
+    const started = performance.now()
+    try {
+      call.signal.throwIfAborted()
+      this.#checked ??= checkSettings(this.#settings, call.log)
+      const edf = edfCallOf(call, this.#settings)
+      const result = await work({
+        settings: this.#settings,
+        checked: this.#checked,
+        backend: this.#backend,
+        array: await this.#access.connect(edf),
+        edf,
+        log: call.log,
+      })
+      if (!this.#settings.disableProfiler) {
+        const seconds = (performance.now() - started) / 1000
+        call.log.debug({ verb, seconds, trace_id: edf.traceId }, 'array operation done')
+      }
+      return result
+    } catch (error) {
+      if (call.signal.aborted) throw call.signal.reason
+      throw kernelError(error)
+    }
+  }
+}
