@@ -41,7 +41,12 @@ async function main(directory: string, firstVersion: number, seed: number): Prom
     return Math.floor((state / 2 ** 32) * below)
   }
   let version = firstVersion
-  await using store = await ThinStore.open({ directory, inlineWriteBytes: 8192, indexBytes: 160 * 1024 })
+  await using store = await ThinStore.open({
+    directory,
+    inlineWriteBytes: 8192,
+    indexBytes: 160 * 1024,
+    foldBytes: seed % 2 === 0 ? 0 : 65536,
+  })
 
   async function write(volume: ThinVolume): Promise<void> {
     const stretch = STRETCHES[random(STRETCHES.length)] ?? STRETCHES[0]
@@ -63,13 +68,30 @@ async function main(directory: string, firstVersion: number, seed: number): Prom
     await volume.write(sector * SECTOR_BYTES, bytes, CALL)
   }
 
+  async function flushTwice(id: string): Promise<void> {
+    await using volume = await store.open(id)
+    await write(volume)
+    const first = volume.flush(CALL)
+    await write(volume)
+    await write(volume)
+    await first
+    const covered = version
+    await volume.flush(CALL)
+    log({ at: 'flushed', id, version: covered })
+    await write(volume)
+  }
+
   async function use(id: string): Promise<void> {
+    if (random(3) === 0) await flushTwice(id)
     await using volume = await store.open(id)
     const writes = 1 + random(12)
     for (let at = 0; at < writes; at++) await write(volume)
     if (random(3) > 0) {
       const covered = version
-      await volume.flush(CALL)
+      const flush = volume.flush(CALL)
+      // What is written while a flush runs belongs to the next one.
+      for (let at = random(3); at > 0; at--) await write(volume)
+      await flush
       log({ at: 'flushed', id, version: covered })
     }
     if (random(4) > 0) return

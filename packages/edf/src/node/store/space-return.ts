@@ -4,8 +4,6 @@ import { absorbInto, MergeStopped, mergeLayers } from './layer-merge.ts'
 import type { Space } from './space.ts'
 import type { ThinVolume } from './thin-volume.ts'
 
-/** Blocks (4 MiB) that a writable layer may have so that folding it may hold up its volume. */
-const SMALL_BLOCKS = 1024
 /** Times a busy volume's layer is frozen for a merge in one round, before it is left for the next. */
 const MAX_FREEZES = 4
 
@@ -13,6 +11,8 @@ const MAX_FREEZES = 4
 export interface SpaceReturnHost {
   readonly graph: LayerGraph
   readonly space: Space
+  /** Blocks that a writable layer may have for its volume to wait while they are copied. */
+  readonly foldBlocks: number
   /** The volumes and snapshots that are open now. */
   opened(): Iterable<ThinVolume>
   /** Runs `operation` with the volume open. */
@@ -134,7 +134,7 @@ export class SpaceReturn {
         check()
         if (writer.layer !== child) throw new MergeStopped()
       }
-      if (!parent.files.blank && child.usedBlocks <= SMALL_BLOCKS) {
+      if (!parent.files.blank && child.usedBlocks <= this.#host.foldBlocks) {
         await volume.exclusive(async () => {
           alone()
           await volume.flushAlone()

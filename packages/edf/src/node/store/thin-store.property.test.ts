@@ -230,6 +230,7 @@ for (const [name, tuning] of Object.entries({
     inlineReadBytes: 0,
     inlineWriteBytes: 0,
     indexBytes: 80 * 1024,
+    foldBytes: 0,
   },
 })) {
   test(`any history gives what arrays of bytes would, ${name}`, async () => {

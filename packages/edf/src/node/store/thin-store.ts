@@ -7,7 +7,7 @@ import { type CheckReport, checkLayers } from './check.ts'
 import { EntryExistsError, EntryNotFoundError, StoreClosedError, systemCode } from './errors.ts'
 import { LayerDirectory, layerOfFile } from './layer-files.ts'
 import { type Entry, type Layer, LayerGraph } from './layer-graph.ts'
-import { countData } from './map-page.ts'
+import { BLOCK_BYTES, countData } from './map-page.ts'
 import { PageCache } from './page-cache.ts'
 import { Space, type Usage } from './space.ts'
 import { SpaceReturn } from './space-return.ts'
@@ -29,6 +29,8 @@ export interface ThinStoreOptions {
   readonly capacityBytes?: number
   /** Bytes of memory for the maps of open volumes: 40 KiB serve 63 MiB of a volume. Default: 64 MiB. */
   readonly indexBytes?: number
+  /** Bytes of a volume's newest layer up to which its I/O may wait for a merge of that layer. Default: 4 MiB. */
+  readonly foldBytes?: number
   /** Longest read that may block the event loop, in bytes. Default: 128 KiB. */
   readonly inlineReadBytes?: number
   /** Longest write that may block the event loop, in bytes. Default: 256 KiB. */
@@ -83,6 +85,7 @@ export class ThinStore implements AsyncDisposable {
     this.#spaceReturn = new SpaceReturn({
       graph: this.#graph,
       space: this.#space,
+      foldBlocks: Math.floor((options.foldBytes ?? 4 * MIB) / BLOCK_BYTES),
       opened: () => this.#opened.values(),
       holding: (id, operation) => this.#holding(id, operation),
       settle: (layer) => this.#settle(layer),
@@ -407,7 +410,7 @@ function ownBytes(entry: Entry): number {
     blocks += layer.usedBlocks
     layer = layer.parent
   }
-  return blocks * 4096
+  return blocks * BLOCK_BYTES
 }
 
 function recount(layer: Layer): void {
