@@ -17,7 +17,7 @@ export {
   writeStream,
 } from './copy-stream.ts'
 export { IscsiError, type IscsiErrorCode, ScsiError } from './errors.ts'
-export { nameOf as portalName, type Portal, parsePortal } from './initiator/connection.ts'
+export { type Portal, parsePortal } from './initiator/connection.ts'
 export { type DiscoveredTarget, type DiscoveryOptions, discoverTargets } from './initiator/discover.ts'
 export { IscsiDisk, type IscsiDiskOptions, openIscsiDisk } from './initiator/disk.ts'
 export { isZero, type ZeroOptions, zeroRange } from './zeroes.ts'

@@ -319,6 +319,7 @@ export async function openIscsiDisk(options: IscsiDiskOptions, cancel: Cancel): 
       dataDigest: options.dataDigest ?? false,
     },
     queueDepth: options.queueDepth ?? 64,
+    tickMs: Math.max(20, Math.min(1000, timeoutMs / 4)),
     loginTimeoutMs: Math.min(timeoutMs, 15_000),
     recoveryTimeoutMs: options.recoveryTimeoutMs ?? 120_000,
   })

@@ -12,6 +12,8 @@ export interface NexusOptions {
   readonly identity: LoginIdentity
   /** Commands with the target at a time. */
   readonly queueDepth: number
+  /** How often limits are looked at. */
+  readonly tickMs: number
   /** Limit of one login. */
   readonly loginTimeoutMs: number
   /** How long a lost session is tried to be had back before its commands fail. */
@@ -21,7 +23,6 @@ export interface NexusOptions {
 /** Pause before the second and each later attempt to log in again; doubled up to the longest. */
 const firstPauseMs = 500
 const longestPauseMs = 30_000
-const tickMs = 1000
 
 /**
  * The tie between this initiator port and one target (an I_T nexus), which outlives its connections: when one is
@@ -57,7 +58,7 @@ export class Nexus implements SessionOwner {
     for (let attempt = 0; attempt < this.#options.portals.length; attempt += 1) {
       try {
         await this.#logIn(AbortSignal.any([signal, this.#closing.signal]))
-        this.#ticker = setInterval(() => this.#tick(), tickMs)
+        this.#ticker = setInterval(() => this.#tick(), this.#options.tickMs)
         this.#ticker.unref()
         return
       } catch (error) {

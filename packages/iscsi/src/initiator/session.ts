@@ -157,7 +157,7 @@ export class Session implements ConnectionOwner {
       header,
     )
     const what = `the end of ${task.command.what}`
-    this.#await(tag, what, abortTimeoutMs, (answer) => {
+    this.#await(tag, what, Math.min(abortTimeoutMs, task.command.timeoutMs), (answer) => {
       const { response } = decodeTaskManagementResponse(answer)
       if (response !== TaskResponse.complete && response !== TaskResponse.taskDoesNotExist) {
         throw new IscsiError(
@@ -261,7 +261,7 @@ export class Session implements ConnectionOwner {
     this.closed(new IscsiError('closed', 'the session was closed'))
   }
 
-  /** Looks at what is due: commands, pings, answers. Call it about once a second. */
+  /** Looks at what is due: commands, pings, answers. Call it at least once a second. */
   tick(now: number): void {
     if (this.#ended) return
     for (const task of this.#tasks.values()) {
