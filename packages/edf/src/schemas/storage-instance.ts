@@ -21,6 +21,8 @@ export const Access = Type.Object({
   path: Type.Optional(Type.String()),
   ips: Type.Array(Type.String()),
   iqn: Type.Optional(Type.String()),
+  /** `host:port` of each portal. Only our node tells; an array's ports are 3260. */
+  portals: Type.Optional(Type.Array(Type.String())),
 })
 export type Access = Static<typeof Access>
 

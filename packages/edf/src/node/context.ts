@@ -1,0 +1,40 @@
+import type { TargetExports } from './data-plane/exports.ts'
+import type { Database } from './database/database.ts'
+import type { EventLog } from './event-log.ts'
+import type { KeyedLocks } from './locks.ts'
+import type { VerifiedPasswords } from './password.ts'
+import type { Sessions } from './sessions.ts'
+import type { SnapshotClock } from './snapshot-clock.ts'
+import type { ThinStore } from './store/thin-store.ts'
+
+/** Who this system says it is; made at first start and kept. */
+export interface SystemIdentity {
+  readonly systemUuid: string
+  readonly nodeUuid: string
+}
+
+/** An address that serves iSCSI. */
+export interface Portal {
+  readonly host: string
+  readonly port: number
+}
+
+/** What the resources work with: the node's parts, joined once at start. */
+export interface NodeContext {
+  readonly database: Database
+  readonly store: ThinStore
+  readonly exports: TargetExports
+  readonly sessions: Sessions
+  readonly passwords: VerifiedPasswords
+  readonly events: EventLog
+  /** Serialises what changes an app instance, by its id. */
+  readonly locks: KeyedLocks
+  readonly snapshotClock: SnapshotClock
+  readonly identity: SystemIdentity
+  /** `sw_version`, four numbers. */
+  readonly productVersion: string
+  readonly startedAt: Date
+  /** At least two; they are the same address where the machine has only one. */
+  readonly portals: readonly Portal[]
+  readonly managementAddress: string
+}

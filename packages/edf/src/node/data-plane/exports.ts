@@ -1,0 +1,255 @@
+import { createHash } from 'node:crypto'
+import type { Database } from '../database/database.ts'
+import type { StorageInstanceRow, VolumeRow } from '../database/rows.ts'
+import { messageOf } from '../errors.ts'
+import { KeyedLocks } from '../locks.ts'
+import { aclGroups, aclInitiators } from '../resources/acl-policy.ts'
+import type { StoredAuth } from '../resources/auth.ts'
+import type { ThinStore } from '../store/thin-store.ts'
+import { type DeviceCounters, ExportedDevice } from './exported-device.ts'
+import type { IscsiServer, IscsiTarget, TargetAccess } from './iscsi-server.ts'
+
+const gib = 1024 ** 3
+/** A volume that nobody used for this long gives its open files back. */
+const idleMs = 60_000
+
+export type ExportStatus =
+  | { readonly state: 'available' | 'unavailable' }
+  | { readonly state: 'failed'; readonly cause: string }
+
+interface Unit {
+  readonly storeId: string
+  readonly device: ExportedDevice
+}
+
+interface Export {
+  readonly target: IscsiTarget
+  readonly units: Map<number, Unit>
+}
+
+/**
+ * Keeps the iSCSI targets in line with the metadata: a storage instance that is online, in an app instance that is
+ * online, is a target, and its volumes are the units. Every call compares what should be with what is, so that it can
+ * be repeated at any time, above all at start.
+ */
+export class TargetExports {
+  readonly #database: Database
+  readonly #store: ThinStore
+  readonly #server: IscsiServer
+  readonly #exports = new Map<string, Export>()
+  readonly #failures = new Map<string, string>()
+  readonly #counters = new Map<string, DeviceCounters>()
+  readonly #locks = new KeyedLocks()
+  readonly #sweeper: NodeJS.Timeout
+
+  constructor(parts: {
+    readonly database: Database
+    readonly store: ThinStore
+    readonly server: IscsiServer
+  }) {
+    this.#database = parts.database
+    this.#store = parts.store
+    this.#server = parts.server
+    this.#sweeper = setInterval(() => void this.#sweep(), idleMs / 2)
+    this.#sweeper.unref()
+  }
+
+  /** Brings one storage instance's target in line: makes it, removes it, adds and removes units. */
+  async sync(siUuid: string): Promise<void> {
+    await this.#locks.run(siUuid, async () => {
+      try {
+        const wanted = this.#wanted(siUuid)
+        if (wanted === undefined) await this.#withdraw(siUuid)
+        else await this.#present(wanted)
+        this.#failures.delete(siUuid)
+      } catch (error) {
+        this.#failures.set(siUuid, messageOf(error))
+        throw error
+      }
+    })
+  }
+
+  /** At start: all targets at once. One that fails shows it in its state and leaves the others alone. */
+  async syncAll(): Promise<void> {
+    const rows = this.#database.all<{ uuid: string }>(
+      `SELECT si.uuid FROM storage_instance si JOIN app_instance ai ON ai.id = si.app_instance
+       WHERE si.state = 'ready' AND ai.state = 'ready' AND si.admin_state = 'online'
+       AND ai.admin_state = 'online' ORDER BY si.seq`,
+    )
+    for (const { uuid } of rows) await this.sync(uuid).catch(() => undefined)
+  }
+
+  /** Stops exporting, whatever the metadata say; sessions end. */
+  async withdraw(siUuid: string): Promise<void> {
+    await this.#locks.run(siUuid, () => this.#withdraw(siUuid))
+  }
+
+  /** After a change of access list, group, access mode or credentials. */
+  async refreshAccess(siUuid: string): Promise<void> {
+    await this.#locks.run(siUuid, async () => {
+      const wanted = this.#wanted(siUuid)
+      const present = this.#exports.get(siUuid)
+      if (wanted === undefined || present === undefined) return
+      await present.target.setAccess(this.#accessOf(wanted, this.#liveInitiators(present)))
+    })
+  }
+
+  /** After the store has grown a volume. */
+  grown(siUuid: string, storeId: string, sizeBytes: number): void {
+    const present = this.#exports.get(siUuid)
+    for (const [lun, unit] of present?.units ?? []) {
+      if (unit.storeId !== storeId) continue
+      unit.device.grown(sizeBytes)
+      present?.target.capacityChanged(lun)
+    }
+  }
+
+  /** Runs work while none of these volumes changes; they wait, they do not fail. */
+  async still<Result>(storeIds: readonly string[], work: () => Promise<Result>): Promise<Result> {
+    const wanted = new Set(storeIds)
+    const devices = [...this.#exports.values()]
+      .flatMap(({ units }) => [...units.values()])
+      .filter(({ storeId }) => wanted.has(storeId))
+      .map(({ device }) => device)
+    try {
+      await Promise.all(devices.map((device) => device.freeze()))
+      return await work()
+    } finally {
+      for (const device of devices) device.thaw()
+    }
+  }
+
+  status(siUuid: string): ExportStatus {
+    const cause = this.#failures.get(siUuid)
+    if (cause !== undefined) return { state: 'failed', cause }
+    return { state: this.#exports.has(siUuid) ? 'available' : 'unavailable' }
+  }
+
+  /** Names of the initiators with a live session, each once. */
+  initiatorsOf(siUuid: string): ReadonlySet<string> {
+    const present = this.#exports.get(siUuid)
+    return present === undefined ? new Set() : this.#liveInitiators(present)
+  }
+
+  /** What a volume has done since the node started. */
+  counters(storeId: string): DeviceCounters | undefined {
+    return this.#counters.get(storeId)
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#sweeper)
+    await this.#locks.idle()
+    for (const uuid of [...this.#exports.keys()]) await this.withdraw(uuid)
+  }
+
+  #wanted(siUuid: string): StorageInstanceRow | undefined {
+    return this.#database.get<StorageInstanceRow>(
+      `SELECT si.* FROM storage_instance si JOIN app_instance ai ON ai.id = si.app_instance
+       WHERE si.uuid = ? AND si.state = 'ready' AND ai.state = 'ready'
+       AND si.admin_state = 'online' AND ai.admin_state = 'online' AND si.service_configuration = 'iscsi'`,
+      siUuid,
+    )
+  }
+
+  async #present(row: StorageInstanceRow): Promise<void> {
+    let present = this.#exports.get(row.uuid)
+    if (present === undefined) {
+      const target = this.#server.addTarget({ name: row.iqn, access: this.#accessOf(row, new Set()) })
+      present = { target, units: new Map() }
+      this.#exports.set(row.uuid, present)
+    }
+    const volumes = this.#database.all<VolumeRow>(
+      `SELECT * FROM volume WHERE storage_instance = ? AND state = 'ready' ORDER BY lun`,
+      row.uuid,
+    )
+    const luns = new Map(volumes.map((volume) => [volume.lun, volume]))
+    for (const [lun, unit] of [...present.units]) {
+      if (luns.get(lun)?.store_id !== unit.storeId) await this.#removeUnit(present, lun, unit)
+    }
+    for (const [lun, volume] of luns) {
+      if (!present.units.has(lun)) this.#addUnit(present, lun, volume)
+    }
+  }
+
+  #addUnit(present: Export, lun: number, volume: VolumeRow): void {
+    if (!this.#store.has(volume.store_id)) {
+      throw new Error(`the data of the volume ${volume.name} (${volume.store_id}) are missing`)
+    }
+    const device = new ExportedDevice(volume.size_gib * gib, () => this.#store.open(volume.store_id))
+    const counters = this.#counters.get(volume.store_id)
+    if (counters !== undefined) Object.assign(device.counters, counters)
+    this.#counters.set(volume.store_id, device.counters)
+    present.target.addLun(lun, {
+      device,
+      serial: volume.uuid,
+      naa: naaOf(volume.uuid),
+      vendor: 'DATERA',
+      product: 'IBLOCK',
+    })
+    present.units.set(lun, { storeId: volume.store_id, device })
+  }
+
+  async #removeUnit(present: Export, lun: number, unit: Unit): Promise<void> {
+    await present.target.removeLun(lun)
+    present.units.delete(lun)
+    await unit.device.close()
+  }
+
+  async #withdraw(siUuid: string): Promise<void> {
+    const present = this.#exports.get(siUuid)
+    this.#failures.delete(siUuid)
+    if (present === undefined) return
+    this.#exports.delete(siUuid)
+    await this.#server.removeTarget(present.target.name)
+    for (const { device } of present.units.values()) await device.close()
+  }
+
+  /**
+   * Who may log in. Being taken off the list does not end a session (some clients rewrite the list of others by
+   * mistake, whose I/O would stop); it counts from that initiator's next login on.
+   */
+  #accessOf(row: StorageInstanceRow, live: ReadonlySet<string>): TargetAccess {
+    const direct = aclInitiators({ database: this.#database }, row.uuid).map(({ id }) => id)
+    const grouped = aclGroups({ database: this.#database }, row.uuid).flatMap(({ seq }) =>
+      this.#database
+        .all<{ id: string }>(
+          `SELECT initiator.id FROM initiator_group_member member
+           JOIN initiator ON initiator.seq = member.initiator WHERE member.initiator_group = ?`,
+          seq,
+        )
+        .map(({ id }) => id),
+    )
+    const auth: StoredAuth = JSON.parse(row.auth)
+    const usesChap = auth.type === 'chap' || auth.type === 'mchap'
+    return {
+      initiators:
+        row.access_control_mode === 'allow_all' ? 'any' : [...new Set([...direct, ...grouped, ...live])],
+      ...(usesChap && {
+        chap: {
+          username: auth.target_user_name,
+          password: auth.target_pswd,
+          ...(auth.type === 'mchap' && {
+            mutual: { username: auth.initiator_user_name, password: auth.initiator_pswd },
+          }),
+        },
+      }),
+    }
+  }
+
+  #liveInitiators({ target }: Export): ReadonlySet<string> {
+    return new Set(target.sessions().map(({ initiatorName }) => initiatorName))
+  }
+
+  /** Closes idle volumes, and takes those off the list who only stayed on it for their session. */
+  async #sweep(): Promise<void> {
+    for (const [uuid, present] of [...this.#exports]) {
+      for (const { device } of present.units.values()) await device.closeIdle(idleMs).catch(() => undefined)
+      await this.refreshAccess(uuid).catch(() => undefined)
+    }
+  }
+}
+
+/** NAA type 3, "locally assigned": 60 bits of the volume's uuid, the same on every path and after every start. */
+export function naaOf(uuid: string): string {
+  return `3${createHash('sha256').update(uuid.toLowerCase()).digest('hex').slice(0, 15)}`
+}

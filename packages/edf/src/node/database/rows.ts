@@ -1,0 +1,140 @@
+/** One interface per table with state in it: the columns as SQLite gives them back. Times and JSON are text. */
+
+export type LifeState = 'creating' | 'ready' | 'deleting'
+
+export interface TenantRow {
+  seq: number
+  path: string
+  name: string
+  parent_path: string
+  attributes: string
+}
+
+export interface UserRow {
+  seq: number
+  user_id: string
+  full_name: string
+  password_hash: string
+  email: string
+  enabled: number
+  roles: string
+  tenants: string
+}
+
+export interface AppInstanceRow {
+  seq: number
+  id: string
+  tenant: string
+  name: string
+  state: LifeState
+  descr: string
+  create_mode: string
+  uuid: string
+  admin_state: 'online' | 'offline'
+  access_control_mode: string
+  /** A resolved reference as JSON; null without a template. */
+  app_template: string | null
+  repair_priority: string
+  restore_point: string
+  /** `id` of the app snapshot that is being restored; a start finishes it. */
+  restoring: string | null
+  metadata: string
+}
+
+export interface StorageInstanceRow {
+  seq: number
+  uuid: string
+  app_instance: string
+  name: string
+  state: LifeState
+  admin_state: 'online' | 'offline'
+  iqn: string
+  access_control_mode: 'allow_all' | 'deny_all'
+  auth: string
+  /** A resolved reference as JSON. */
+  ip_pool: string
+  service_configuration: string
+  next_lun: number
+  metadata: string
+}
+
+export interface VolumeRow {
+  seq: number
+  store_id: string
+  storage_instance: string
+  name: string
+  state: LifeState
+  uuid: string
+  lun: number
+  size_gib: number
+  replica_count: number
+  placement_mode: string
+  /** A resolved reference as JSON. */
+  placement_policy: string
+  performance_policy: string | null
+  restore_point: string
+}
+
+export interface AppSnapshotRow {
+  seq: number
+  id: string
+  app_instance: string
+  uuid: string
+  utc_ts: string
+  state: LifeState
+  structure: string
+}
+
+export interface SnapshotRow {
+  seq: number
+  store_id: string
+  volume: string
+  app_snapshot: string | null
+  uuid: string
+  utc_ts: string
+  state: LifeState
+  size_gib: number
+}
+
+export interface SnapshotPolicyRow {
+  seq: number
+  owner: string
+  name: string
+  interval: string
+  retention_count: number
+  start_time: string
+}
+
+export interface InitiatorRow {
+  seq: number
+  tenant: string
+  id: string
+  name: string
+}
+
+export interface InitiatorGroupRow {
+  seq: number
+  tenant: string
+  name: string
+}
+
+export interface DocumentRow {
+  seq: number
+  collection: string
+  tenant: string
+  name: string
+  content: string
+}
+
+export interface EventRow {
+  seq: number
+  uuid: string
+  kind: 'system' | 'user'
+  time: string
+  code: string
+  severity: string
+  description: string
+  tenant: string
+  object_path: string
+  context: string
+}

@@ -1,0 +1,149 @@
+import {
+  CreateSnapshotPolicy,
+  SnapshotInterval,
+  type SnapshotPolicy,
+  UpdateSnapshotPolicy,
+} from '../../schemas/snapshot-policy.ts'
+import type { NodeContext } from '../context.ts'
+import { isUniqueViolation } from '../database/database.ts'
+import type { SnapshotPolicyRow } from '../database/rows.ts'
+import { conflict, notFound } from '../errors.ts'
+import { listOf } from '../http/list.ts'
+import type { ApiRequest, Route } from '../http/route.ts'
+import { appInstancePath, locateAppInstance, locateVolume, volumePath } from './locate.ts'
+
+/** Policies of an app instance or volume; the owner is its path, which holds ids and names that do not change. */
+export function snapshotPolicyViews(node: Pick<NodeContext, 'database'>, owner: string): SnapshotPolicy[] {
+  return node.database
+    .all<SnapshotPolicyRow>('SELECT * FROM snapshot_policy WHERE owner = ? ORDER BY seq', owner)
+    .map(view)
+}
+
+/** @throws ApiError 409 when the owner has a policy of that name */
+export function insertSnapshotPolicy(
+  node: Pick<NodeContext, 'database'>,
+  owner: string,
+  policy: CreateSnapshotPolicy,
+): void {
+  try {
+    node.database.run(
+      `INSERT INTO snapshot_policy (owner, name, interval, retention_count, start_time) VALUES (?, ?, ?, ?, ?)`,
+      owner,
+      policy.name,
+      policy.interval,
+      policy.retention_count,
+      policy.start_time ?? new Date().toISOString(),
+    )
+  } catch (error) {
+    if (!isUniqueViolation(error)) throw error
+    throw conflict(`${owner}/snapshot_policies/${policy.name} exists`)
+  }
+}
+
+/** Removes the policies of an owner and of everything below it. */
+export function deleteSnapshotPolicies(node: Pick<NodeContext, 'database'>, owner: string): void {
+  node.database.run(
+    `DELETE FROM snapshot_policy WHERE owner = ? OR substr(owner, 1, length(?) + 1) = ? || '/'`,
+    owner,
+    owner,
+    owner,
+  )
+}
+
+export function snapshotPolicyRoutes(node: NodeContext): Route[] {
+  return [
+    ...routesOf(node, '/app_instances/:ai', (request) => appInstancePath(locateAppInstance(node, request))),
+    ...routesOf(node, '/app_instances/:ai/storage_instances/:si/volumes/:vol', (request) => {
+      const { ai, si, volume } = locateVolume(node, request)
+      return volumePath(ai.id, si.name, volume.name)
+    }),
+  ]
+}
+
+function routesOf(node: NodeContext, prefix: string, ownerOf: (request: ApiRequest) => string): Route[] {
+  const collection = `${prefix}/snapshot_policies`
+  const answer = (owner: string, name: string) => {
+    const data = view(required(node, owner, name))
+    return { data, path: data.path }
+  }
+  return [
+    {
+      method: 'GET',
+      path: collection,
+      summary: 'List snapshot policies',
+      handle: (request) => {
+        const { items, page } = listOf(request, snapshotPolicyViews(node, ownerOf(request)))
+        return { data: items, page }
+      },
+    },
+    {
+      method: 'POST',
+      path: collection,
+      summary: 'Create a snapshot policy',
+      body: CreateSnapshotPolicy,
+      handle: (request) => {
+        const owner = ownerOf(request)
+        const policy = request.body(CreateSnapshotPolicy)
+        insertSnapshotPolicy(node, owner, policy)
+        return answer(owner, policy.name)
+      },
+    },
+    {
+      method: 'GET',
+      path: `${collection}/:name`,
+      summary: 'Read a snapshot policy',
+      handle: (request) => answer(ownerOf(request), request.param('name')),
+    },
+    {
+      method: 'PUT',
+      path: `${collection}/:name`,
+      summary: 'Update a snapshot policy',
+      body: UpdateSnapshotPolicy,
+      handle: (request) => {
+        const owner = ownerOf(request)
+        const row = required(node, owner, request.param('name'))
+        const body = request.body(UpdateSnapshotPolicy)
+        // The Go SDK writes the interval under the key "name".
+        const misplaced = SnapshotInterval.enum.find((interval) => interval === body.name)
+        node.database.run(
+          'UPDATE snapshot_policy SET interval = ?, retention_count = ?, start_time = ? WHERE seq = ?',
+          body.interval ?? misplaced ?? row.interval,
+          body.retention_count ?? row.retention_count,
+          body.start_time ?? row.start_time,
+          row.seq,
+        )
+        return answer(owner, row.name)
+      },
+    },
+    {
+      method: 'DELETE',
+      path: `${collection}/:name`,
+      summary: 'Delete a snapshot policy; its snapshots stay',
+      handle: (request) => {
+        const row = required(node, ownerOf(request), request.param('name'))
+        node.database.run('DELETE FROM snapshot_policy WHERE seq = ?', row.seq)
+        return { data: view(row), path: view(row).path }
+      },
+    },
+  ]
+}
+
+function required(node: NodeContext, owner: string, name: string): SnapshotPolicyRow {
+  const row = node.database.get<SnapshotPolicyRow>(
+    'SELECT * FROM snapshot_policy WHERE owner = ? AND name = ?',
+    owner,
+    name,
+  )
+  if (row === undefined) throw notFound(`${owner}/snapshot_policies/${name}`)
+  return row
+}
+
+function view(row: SnapshotPolicyRow): SnapshotPolicy {
+  return {
+    path: `${row.owner}/snapshot_policies/${row.name}`,
+    name: row.name,
+    interval: row.interval,
+    retention_count: row.retention_count,
+    start_time: row.start_time,
+  }
+}

@@ -1,0 +1,52 @@
+import type { NodeContext } from './context.ts'
+import type { Route } from './http/route.ts'
+import { aclRoutes } from './resources/acl-policy.ts'
+import { apiSchemaRoute } from './resources/api-schema.ts'
+import { appInstanceRoutes } from './resources/app-instances.ts'
+import { authRoutes } from './resources/auth.ts'
+import { initiatorGroupRoutes } from './resources/initiator-groups.ts'
+import { initiatorRoutes } from './resources/initiators.ts'
+import { ipPoolRoutes } from './resources/ip-pools.ts'
+import { loginRoutes } from './resources/login.ts'
+import { metadataRoutes } from './resources/metadata.ts'
+import { monitoringRoutes } from './resources/monitoring.ts'
+import { performancePolicyRoutes } from './resources/performance-policy.ts'
+import { placementRoutes } from './resources/placement-policies.ts'
+import { snapshotPolicyRoutes } from './resources/snapshot-policies.ts'
+import { snapshotRoutes } from './resources/snapshots.ts'
+import { storageInstanceRoutes } from './resources/storage-instances.ts'
+import { storageNodeRoutes } from './resources/storage-nodes.ts'
+import { systemRoutes } from './resources/system.ts'
+import { templateRoutes } from './resources/templates.ts'
+import { tenantRoutes } from './resources/tenants.ts'
+import { userRoutes } from './resources/users.ts'
+import { volumeRoutes } from './resources/volumes.ts'
+
+/** The whole interface: one table, which the server serves and `/api` describes. */
+export function allRoutes(node: NodeContext): Route[] {
+  const routes: Route[] = [
+    ...loginRoutes(node),
+    ...systemRoutes(node),
+    ...storageNodeRoutes(node),
+    ...tenantRoutes(node),
+    ...userRoutes(node),
+    ...initiatorRoutes(node),
+    ...initiatorGroupRoutes(node),
+    ...ipPoolRoutes(node),
+    ...placementRoutes(node),
+    ...templateRoutes(node),
+    ...appInstanceRoutes(node),
+    ...storageInstanceRoutes(node),
+    ...aclRoutes(node),
+    ...authRoutes(node),
+    ...volumeRoutes(node),
+    ...performancePolicyRoutes(node),
+    ...snapshotRoutes(node),
+    ...snapshotPolicyRoutes(node),
+    ...metadataRoutes(node),
+    ...monitoringRoutes(node),
+  ]
+  const schema = apiSchemaRoute(routes)
+  routes.push(schema)
+  return routes
+}

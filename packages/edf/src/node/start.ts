@@ -1,0 +1,247 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { swVersionPattern } from '../versions.ts'
+import { type Certificate, loadCertificate } from './certificate.ts'
+import type { NodeContext, Portal, SystemIdentity } from './context.ts'
+import { TargetExports } from './data-plane/exports.ts'
+import { IscsiServer } from './data-plane/iscsi-server.ts'
+import { Database } from './database/database.ts'
+import { EdfNodeStartError, errorCode, messageOf } from './errors.ts'
+import { EventLog } from './event-log.ts'
+import { type RequestRecord, RestServer } from './http/server.ts'
+import { KeyedLocks } from './locks.ts'
+import { hashPassword, VerifiedPasswords, verifyPassword } from './password.ts'
+import { type Repairs, reconcile } from './reconcile.ts'
+import { seedDocuments } from './resources/documents.ts'
+import { readSetting, writeSetting } from './resources/settings.ts'
+import { resolveTenant, rootTenant } from './resources/tenants.ts'
+import { createUser } from './resources/users.ts'
+import { allRoutes } from './routes.ts'
+import { Sessions } from './sessions.ts'
+import { SnapshotClock } from './snapshot-clock.ts'
+import { ThinStore } from './store/thin-store.ts'
+
+const adminLogin = 'admin'
+
+export interface EdfNodeOptions {
+  /** Holds all state: metadata, data, certificate, generated password. Made when it is missing, for the owner only. */
+  readonly directory: string
+  /** Address of the REST interface. */
+  readonly host: string
+  /** 0 takes any free port. */
+  readonly httpPort: number
+  readonly httpsPort: number
+  /** Where initiators log in. On 127.0.0.1 the node also takes 127.0.0.2, for clients that want two ways. */
+  readonly iscsi: Portal
+  /** By default one is generated at first start, and kept in `admin-password`, readable by the owner only. */
+  readonly adminPassword?: string
+  /** What `sw_version` says: four numbers. Clients decide on features by it. */
+  readonly productVersion?: string
+  /** Reports each request as an event. */
+  readonly verbose?: boolean
+  /** Time in milliseconds that a session lives after its last use. */
+  readonly sessionLifetimeMs?: number
+  readonly onEvent?: (event: EdfNodeEvent) => void
+}
+
+export type EdfNodeEvent =
+  | { readonly kind: 'request'; readonly request: RequestRecord }
+  /** Something the node did wrong; the client has had a 500. */
+  | { readonly kind: 'failure'; readonly during: string; readonly error: unknown }
+  /** The last run did not end cleanly; this was put right. */
+  | { readonly kind: 'repaired'; readonly repairs: Repairs }
+  | { readonly kind: 'warning'; readonly message: string }
+
+export interface EdfNode {
+  readonly httpUrl: string
+  readonly httpsUrl: string
+  /** `host:port` of the first portal. */
+  readonly iscsiPortal: string
+  readonly login: string
+  readonly password: string
+  /** Ends requests and sessions in an orderly way, and flushes what was written. Repeats safely. */
+  close(): Promise<void>
+}
+
+/**
+ * Starts a storage node: REST on http and https, iSCSI, and the store behind them.
+ * @throws EdfNodeStartError one line that says what is in the way, with a stable `code`
+ */
+export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
+  const productVersion = options.productVersion ?? '3.3.0.0'
+  if (!swVersionPattern.test(productVersion)) {
+    throw new EdfNodeStartError('EINVAL', `"${productVersion}" is not a product version like 3.3.0.0`)
+  }
+  const stack = new AsyncDisposableStack()
+  try {
+    await prepareDirectory(options.directory)
+    const database = new Database(join(options.directory, 'metadata.sqlite'))
+    stack.defer(() => database.close())
+    await chmod(join(options.directory, 'metadata.sqlite'), 0o600)
+    const [store, certificate] = await Promise.all([
+      openStore(join(options.directory, 'store')),
+      loadCertificate(options.directory, certificateNames(options.host)),
+    ])
+    stack.defer(() => store[Symbol.asyncDispose]())
+    const password = await prepareMetadata(database, options)
+    const server = new IscsiServer()
+    stack.defer(() => server.close())
+    const portals = await listenIscsi(server, options.iscsi)
+    const exports = new TargetExports({ database, store, server })
+    stack.defer(() => exports.close())
+    const context: NodeContext = {
+      database,
+      store,
+      exports,
+      sessions: new Sessions(options.sessionLifetimeMs),
+      passwords: new VerifiedPasswords(),
+      events: new EventLog(database),
+      locks: new KeyedLocks(),
+      snapshotClock: new SnapshotClock(lastSnapshotTime(database)),
+      identity: identityOf(database),
+      productVersion,
+      startedAt: new Date(),
+      portals: twoOf(portals),
+      managementAddress: options.host,
+    }
+    stack.defer(() => context.locks.idle())
+    const repairs = await reconcile(context)
+    if (repairs.removed + repairs.orphans + repairs.grown + repairs.restored + repairs.missing.length > 0) {
+      options.onEvent?.({ kind: 'repaired', repairs })
+    }
+    await exports.syncAll()
+    const rest = new RestServer({
+      routes: allRoutes(context),
+      sessions: context.sessions,
+      resolveTenant: (header, user) => resolveTenant(database, header, user),
+      ...(options.verbose && {
+        onRequest: (request: RequestRecord) => options.onEvent?.({ kind: 'request', request }),
+      }),
+      onFailure: (error, during) => options.onEvent?.({ kind: 'failure', during, error }),
+    })
+    stack.defer(() => rest.close())
+    const urls = await listenRest(rest, options, certificate)
+    const [portal] = portals
+    let closing: Promise<void> | undefined
+    return {
+      ...urls,
+      iscsiPortal: portal ? `${portal.host}:${portal.port}` : '',
+      login: adminLogin,
+      password,
+      close: () => {
+        closing ??= stack.disposeAsync()
+        return closing
+      },
+    }
+  } catch (error) {
+    await stack.disposeAsync()
+    throw error instanceof EdfNodeStartError
+      ? error
+      : new EdfNodeStartError(errorCode(error) ?? 'EIO', messageOf(error), error)
+  }
+}
+
+async function prepareDirectory(directory: string): Promise<void> {
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 })
+    await chmod(directory, 0o700)
+  } catch (error) {
+    const code = errorCode(error) ?? 'EIO'
+    throw new EdfNodeStartError(code, `cannot use the directory ${directory}: ${messageOf(error)}`, error)
+  }
+}
+
+async function openStore(directory: string): Promise<ThinStore> {
+  try {
+    return await ThinStore.open({ directory })
+  } catch (error) {
+    const code = error instanceof Error && error.name === 'StoreLockedError' ? 'EDIRLOCKED' : 'EDIRDAMAGED'
+    throw new EdfNodeStartError(code, `cannot open the store ${directory}: ${messageOf(error)}`, error)
+  }
+}
+
+function certificateNames(host: string): string[] {
+  return [...new Set(['localhost', hostname(), '127.0.0.1', host])].filter((name) => !name.includes(':'))
+}
+
+/** Seeds what every array has. @returns password of the administrator */
+async function prepareMetadata(database: Database, options: EdfNodeOptions): Promise<string> {
+  database.run(
+    `INSERT INTO tenant (path, name, parent_path) VALUES (?, 'root', '') ON CONFLICT DO NOTHING`,
+    rootTenant,
+  )
+  database.transaction(() => seedDocuments({ database }))
+  const file = join(options.directory, 'admin-password')
+  const kept = await readFile(file, 'utf8').catch(() => undefined)
+  const stored = database.get<{ password_hash: string }>(
+    'SELECT password_hash FROM user WHERE user_id = ?',
+    adminLogin,
+  )
+  const password = options.adminPassword ?? (kept?.trim() || randomBytes(18).toString('base64url'))
+  if (kept?.trim() !== password) await writeFile(file, `${password}\n`, { mode: 0o600, flush: true })
+  await chmod(file, 0o600)
+  if (stored === undefined) {
+    await createUser({ database }, { user_id: adminLogin, full_name: 'Administrator', password })
+  } else if (options.adminPassword !== undefined && !(await verifyPassword(password, stored.password_hash))) {
+    database.run(
+      'UPDATE user SET password_hash = ? WHERE user_id = ?',
+      await hashPassword(password),
+      adminLogin,
+    )
+  }
+  return password
+}
+
+function identityOf(database: Database): SystemIdentity {
+  const identity = readSetting<SystemIdentity | undefined>(database, 'identity', undefined)
+  if (identity !== undefined) return identity
+  const made = { systemUuid: randomUUID(), nodeUuid: randomUUID() }
+  writeSetting(database, 'identity', made)
+  return made
+}
+
+function lastSnapshotTime(database: Database): string | undefined {
+  const row = database.get<{ last: string | null }>(
+    `SELECT max(utc_ts) AS last FROM (SELECT utc_ts FROM snapshot UNION ALL SELECT utc_ts FROM app_snapshot)`,
+  )
+  return row?.last ?? undefined
+}
+
+/** The configured portal, and on loopback a second address beside it where the system has one. */
+async function listenIscsi(server: IscsiServer, portal: Portal): Promise<Portal[]> {
+  let first: Portal
+  try {
+    first = await server.listen(portal)
+  } catch (error) {
+    const code = errorCode(error) ?? 'EIO'
+    const reason = code === 'EADDRINUSE' ? 'the port is taken' : messageOf(error)
+    throw new EdfNodeStartError(code, `cannot listen on ${portal.host}:${portal.port}: ${reason}`, error)
+  }
+  if (portal.host !== '127.0.0.1') return [first]
+  try {
+    return [first, await server.listen({ host: '127.0.0.2', port: first.port })]
+  } catch {
+    // Not every system answers on the whole of 127.0.0.0/8, and the port may be taken there.
+    return [first]
+  }
+}
+
+/** Clients index the second address without looking. */
+function twoOf(portals: readonly Portal[]): Portal[] {
+  const [first] = portals
+  return portals.length === 1 && first ? [first, first] : [...portals]
+}
+
+async function listenRest(
+  rest: RestServer,
+  options: EdfNodeOptions,
+  certificate: Certificate,
+): Promise<{ httpUrl: string; httpsUrl: string }> {
+  const { host } = options
+  const httpPort = await rest.listen(host, options.httpPort)
+  const httpsPort = await rest.listen(host, options.httpsPort, certificate)
+  const name = host.includes(':') ? `[${host}]` : host
+  return { httpUrl: `http://${name}:${httpPort}`, httpsUrl: `https://${name}:${httpsPort}` }
+}
