@@ -103,6 +103,8 @@ export class AttachedDisk implements BlockDevice {
   readonly unmap?: (offset: number, length: number, cancel: Cancel) => Promise<void>
   /** Present when the array can tell what is allocated. */
   readonly extents?: (offset: number, length: number, cancel: Cancel) => Promise<readonly Extent[]>
+  /** Called once, when the disk has been closed. */
+  onClosed: (() => void) | undefined
   readonly #disk: IscsiDisk
   readonly #release: () => Promise<void>
   #closed = false
@@ -150,6 +152,7 @@ export class AttachedDisk implements BlockDevice {
       await this.#disk[Symbol.asyncDispose]()
     } finally {
       await this.#release()
+      this.onClosed?.()
     }
   }
 }
