@@ -34,6 +34,8 @@ export interface ImageStore extends AsyncDisposable {
   readonly blocks?: { open(location: string, call: Call): Promise<BlockDevice> }
   /** Free and total bytes, where the store can tell. */
   capacity?(call: Call): Promise<{ totalBytes: number; freeBytes: number }>
+  /** What administrators are shown of the store in `stores/detail`: wire names, nothing secret. */
+  readonly properties?: Readonly<Record<string, string | number | boolean | null>>
   /** Removes what crashed uploads left: everything of ours that `isKnown` denies. */
   sweep?(isKnown: (imageId: string) => Promise<boolean>, call: Call): Promise<void>
 }
@@ -49,6 +51,9 @@ export interface ImageStoreDefinition<Settings> {
     store: { name: string; initiatorName: string; stateDirectory: string },
   ): ImageStore
 }
+
+/** A definition of whatever settings, as lists of definitions have it. */
+export type AnyImageStoreDefinition = ImageStoreDefinition<Readonly<Record<string, unknown>>>
 
 export function defineImageStore<Settings>(
   definition: ImageStoreDefinition<Settings>,

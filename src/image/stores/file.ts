@@ -57,6 +57,14 @@ export class FileStore implements ImageStore {
     this.#settings = settings
   }
 
+  get properties() {
+    return {
+      data_dir: this.#settings.directories.map(({ path }) => path).join(','),
+      chunk_size: this.#settings.chunkBytes,
+      thin_provisioning: this.#settings.thinProvisioning,
+    }
+  }
+
   async start(): Promise<void> {
     this.#roots.length = 0
     for (const { path } of this.#settings.directories) {

@@ -1,5 +1,6 @@
+import type { AnyImageStoreDefinition } from '../image-store.ts'
 import file from './file.ts'
 import memory from './memory.ts'
 
-/** The stores that need nothing but this package's own kernel; `main.ts` adds the others. */
-export const basicImageStores = [file, memory] as const
+/** Every type that `enabled_backends = name:type` may name. */
+export const imageStores: readonly AnyImageStoreDefinition[] = [file, memory]

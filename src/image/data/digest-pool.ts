@@ -1,0 +1,252 @@
+import { availableParallelism } from 'node:os'
+import { Worker } from 'node:worker_threads'
+import { BackendError } from '../../kernel/errors.ts'
+import type { DigestReply, DigestRequest } from './digest-worker.ts'
+
+/** Bytes of one slot, the unit that is handed to the threads. */
+const slotBytes = 512 * 1024
+/** Slots of one ring: how far the threads may be behind. */
+const slotCount = 16
+/** Rings kept for the next upload. */
+const keptRings = 4
+/** After so many milliseconds without work the threads are let go. */
+const idleMs = 30_000
+
+/** The digests of one stream. Call one thing at a time. */
+export interface DigestRun extends Disposable {
+  /**
+   * Hashes a chunk with every algorithm. The chunk is the caller's again when this returns.
+   * @returns undefined, or a promise when the threads are behind: wait for it before the next chunk
+   * @throws the failure of a thread
+   */
+  push(chunk: Uint8Array): Promise<void> | undefined
+  /** Hexadecimal digests, in the order of the algorithms. */
+  finish(): Promise<readonly string[]>
+}
+
+/**
+ * Computes several digests of a stream beside each other, on worker threads: the event loop copies the bytes
+ * into a ring that it shares with them, once, and hashes nothing. Threads are started when needed, shared by
+ * all streams, and never keep the process alive.
+ */
+export class DigestPool implements AsyncDisposable {
+  readonly #size: number
+  readonly #threads: Thread[] = []
+  readonly #rings: SharedArrayBuffer[] = []
+  #nextRun = 1
+  #runs = 0
+  #idle: NodeJS.Timeout | undefined
+
+  /** @param size threads; as many as the machine has cores, but no fewer than 2 */
+  constructor(size = Math.min(8, Math.max(2, availableParallelism()))) {
+    this.#size = size
+  }
+
+  begin(algorithms: readonly string[]): DigestRun {
+    clearTimeout(this.#idle)
+    this.#runs += 1
+    const ring = this.#rings.pop() ?? new SharedArrayBuffer(slotBytes * slotCount)
+    const parts = algorithms.map((algorithm) => ({
+      thread: this.#leastBusy(),
+      run: this.#nextRun++,
+      algorithm,
+    }))
+    return new Run(ring, parts, (reusable) => {
+      if (reusable && this.#rings.length < keptRings) this.#rings.push(ring)
+      this.#runs -= 1
+      if (this.#runs === 0) {
+        this.#idle = setTimeout(() => void this.#letGo(), idleMs)
+        this.#idle.unref()
+      }
+    })
+  }
+
+  #leastBusy(): Thread {
+    const alive = this.#threads.filter((thread) => !thread.failed)
+    const idle = alive.find((thread) => thread.load === 0)
+    if (idle !== undefined) return idle
+    if (alive.length < this.#size) {
+      const thread = new Thread()
+      this.#threads.splice(0, this.#threads.length, ...alive, thread)
+      return thread
+    }
+    return alive.reduce((best, thread) => (thread.load < best.load ? thread : best))
+  }
+
+  async #letGo(): Promise<void> {
+    this.#rings.length = 0
+    await Promise.all(this.#threads.splice(0).map((thread) => thread.stop()))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearTimeout(this.#idle)
+    await this.#letGo()
+  }
+}
+
+interface Listener {
+  onReply(reply: DigestReply): void
+  onFailure(error: Error): void
+}
+
+class Thread {
+  readonly #worker: Worker
+  readonly #listeners = new Map<number, Listener>()
+  failed = false
+
+  constructor() {
+    this.#worker = new Worker(new URL('./digest-worker.ts', import.meta.url), {
+      name: 'digests',
+      resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 8 },
+    })
+    this.#worker.on('message', (reply: DigestReply) => this.#listeners.get(reply.run)?.onReply(reply))
+    this.#worker.on('error', (error) => this.#fail(error instanceof Error ? error : new Error(String(error))))
+    this.#worker.on('exit', () => this.#fail(new Error('the thread ended')))
+    this.#worker.unref()
+  }
+
+  /** Streams it works for. */
+  get load(): number {
+    return this.#listeners.size
+  }
+
+  /** While somebody listens, the thread keeps the process alive. */
+  listen(run: number, listener: Listener): void {
+    this.#listeners.set(run, listener)
+    this.#worker.ref()
+  }
+
+  ignore(run: number): void {
+    this.#listeners.delete(run)
+    if (this.#listeners.size === 0) this.#worker.unref()
+  }
+
+  send(request: DigestRequest): void {
+    this.#worker.postMessage(request)
+  }
+
+  async stop(): Promise<void> {
+    await this.#worker.terminate()
+  }
+
+  #fail(cause: Error): void {
+    this.failed = true
+    for (const listener of this.#listeners.values()) {
+      listener.onFailure(new BackendError('The digests could not be computed.', { left: 'nothing', cause }))
+    }
+    this.#listeners.clear()
+  }
+}
+
+interface Part {
+  readonly thread: Thread
+  readonly run: number
+  readonly algorithm: string
+}
+
+class Run implements DigestRun {
+  readonly #bytes: Uint8Array
+  readonly #parts: readonly Part[]
+  readonly #release: (reusable: boolean) => void
+  /** Threads that still read a slot. */
+  readonly #readers = new Array<number>(slotCount).fill(0)
+  readonly #digests = new Map<number, string>()
+  #slot = 0
+  #filled = 0
+  #failure: Error | undefined
+  #wake: (() => void) | undefined
+  #released = false
+
+  constructor(ring: SharedArrayBuffer, parts: readonly Part[], release: (reusable: boolean) => void) {
+    this.#bytes = new Uint8Array(ring)
+    this.#parts = parts
+    this.#release = release
+    for (const { thread, run, algorithm } of parts) {
+      thread.listen(run, {
+        onReply: (reply) => {
+          if (reply.type === 'slot') this.#readers[reply.slot] = (this.#readers[reply.slot] ?? 1) - 1
+          else this.#digests.set(reply.run, reply.hex)
+          this.#wake?.()
+        },
+        onFailure: (error) => {
+          this.#failure = error
+          this.#wake?.()
+        },
+      })
+      thread.send({ type: 'begin', run, algorithm, ring })
+    }
+  }
+
+  push(chunk: Uint8Array): Promise<void> | undefined {
+    const taken = this.#copy(chunk, 0)
+    return taken === chunk.byteLength ? undefined : this.#pushRest(chunk, taken)
+  }
+
+  /** Copies as much as fits into free slots. @returns where it stopped */
+  #copy(chunk: Uint8Array, from: number): number {
+    if (this.#failure !== undefined) throw this.#failure
+    let taken = from
+    while (taken < chunk.byteLength && this.#readers[this.#slot] === 0) {
+      const start = this.#slot * slotBytes + this.#filled
+      const part = chunk.subarray(taken, taken + slotBytes - this.#filled)
+      this.#bytes.set(part, start)
+      this.#filled += part.byteLength
+      taken += part.byteLength
+      if (this.#filled === slotBytes) this.#handOver()
+    }
+    return taken
+  }
+
+  async #pushRest(chunk: Uint8Array, from: number): Promise<void> {
+    let taken = from
+    while (taken < chunk.byteLength) {
+      await this.#until(() => this.#readers[this.#slot] === 0)
+      taken = this.#copy(chunk, taken)
+    }
+  }
+
+  #handOver(): void {
+    this.#readers[this.#slot] = this.#parts.length
+    for (const { thread, run } of this.#parts) {
+      thread.send({
+        type: 'update',
+        run,
+        slot: this.#slot,
+        offset: this.#slot * slotBytes,
+        length: this.#filled,
+      })
+    }
+    this.#slot = (this.#slot + 1) % slotCount
+    this.#filled = 0
+  }
+
+  async finish(): Promise<readonly string[]> {
+    if (this.#filled > 0) this.#handOver()
+    for (const { thread, run } of this.#parts) thread.send({ type: 'finish', run })
+    await this.#until(() => this.#digests.size === this.#parts.length)
+    const digests = this.#parts.map(({ run }) => this.#digests.get(run) ?? '')
+    this[Symbol.dispose]()
+    return digests
+  }
+
+  async #until(condition: () => boolean): Promise<void> {
+    while (this.#failure === undefined && !condition()) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+    }
+    this.#wake = undefined
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#released) return
+    this.#released = true
+    const busy = this.#readers.some((readers) => readers > 0)
+    for (const { thread, run } of this.#parts) {
+      thread.ignore(run)
+      if (!thread.failed) thread.send({ type: 'forget', run })
+    }
+    this.#release(!busy) // a ring that threads still read must not serve the next upload
+  }
+}

@@ -1,0 +1,96 @@
+import { IncomingMessage } from 'node:http'
+import { Readable } from 'node:stream'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Bytes } from '../../kernel/bytes.ts'
+import { Invalid } from '../../kernel/errors.ts'
+import type { ApiScope } from '../api.ts'
+import { HttpFault } from '../faults.ts'
+import { downloadImage } from './download.ts'
+import { parseRange } from './range.ts'
+import { bodyOf } from './request-body.ts'
+import { uploadImage } from './upload.ts'
+
+type WithImage = { Params: { image_id: string } }
+
+/** How long a client that was refused may go on sending before its connection is cut, in milliseconds. */
+const lingerMs = 10_000
+
+export function dataRoutes({ app, environment, requestOf }: ApiScope): void {
+  app.put<WithImage>('/images/:image_id/file', { config: { imageData: true } }, async (request, reply) => {
+    const caller = requestOf(request)
+    cutWhenRefused(request, reply)
+    requireOctets(request)
+    await uploadImage(environment, caller, {
+      imageId: request.params.image_id,
+      data: dataOf(request, environment.settings.stallSeconds * 1000),
+      expectedBytes: announcedSize(request),
+      storeId: headerOf(request, 'x-image-meta-store'),
+    })
+    return reply.code(204).send()
+  })
+
+  app.get<WithImage & { Querystring: { prefer?: string } }>(
+    '/images/:image_id/file',
+    async (request, reply) => {
+      const caller = requestOf(request)
+      const prefer = (request.query.prefer ?? '').split(',').filter((id) => id !== '')
+      const download = await downloadImage(environment, caller, request.params.image_id, prefer)
+      if (download.empty) return reply.code(204).send()
+      const { sizeBytes, image } = download
+      const range = parseRange(request.headers, sizeBytes)
+      const bytes = await download.open(range)
+      reply.type('application/octet-stream')
+      if (image.checksum !== null) reply.header('content-md5', image.checksum)
+      if (range === undefined) {
+        reply.header('content-length', sizeBytes)
+      } else {
+        reply.code(206)
+        reply.header('content-length', range.end - range.start)
+        reply.header('content-range', `bytes ${range.start}-${range.end - 1}/${sizeBytes}`)
+      }
+      return reply.send(Readable.from(bytes, { objectMode: false, highWaterMark: 1024 * 1024 }))
+    },
+  )
+}
+
+/** @throws HttpFault 415 */
+export function requireOctets(request: FastifyRequest): void {
+  const type = request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase()
+  if (type !== 'application/octet-stream') {
+    throw new HttpFault(415, 'Image data must be sent with the content type application/octet-stream.')
+  }
+}
+
+/** Bytes that the client says it will send; `x-openstack-image-size` wins. @throws Invalid */
+export function announcedSize(request: FastifyRequest): number | undefined {
+  const text = headerOf(request, 'x-openstack-image-size') ?? request.headers['content-length']
+  if (text === undefined) return undefined
+  const size = Number(text)
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(size)) {
+    throw new Invalid(`The size of the image must be a whole number, not '${text}'.`)
+  }
+  return size
+}
+
+export function headerOf(request: FastifyRequest, name: string): string | undefined {
+  const value = request.headers[name]
+  return typeof value === 'string' ? value : value?.at(-1)
+}
+
+/** The image data in a request, whether it has a body or not. */
+export function dataOf(request: FastifyRequest, stallMs: number): Bytes {
+  return request.body instanceof IncomingMessage
+    ? bodyOf(request.body, stallMs)
+    : bodyOf(request.raw, stallMs)
+}
+
+/** After an answer that came before the data had ended, the rest is thrown away, but not for ever. */
+export function cutWhenRefused(request: FastifyRequest, reply: FastifyReply): void {
+  reply.raw.once('finish', () => {
+    if (request.raw.complete) return
+    request.raw.resume()
+    const timer = setTimeout(() => request.raw.destroy(), lingerMs)
+    timer.unref()
+    request.raw.once('close', () => clearTimeout(timer))
+  })
+}

@@ -1,0 +1,182 @@
+import { randomUUID } from 'node:crypto'
+import type { Bytes } from '../../kernel/bytes.ts'
+import { Conflict, Invalid, messageOf, OverQuota } from '../../kernel/errors.ts'
+import type { Environment, ImageRequest } from '../environment.ts'
+import { gone } from '../faults.ts'
+import { findAllowed } from '../images/access.ts'
+import { insertLocation } from '../images/queries.ts'
+import type { ConfiguredStore } from '../store-registry.ts'
+import { CheckedData, type DataFacts } from './checked-data.ts'
+
+export interface UploadRequest {
+  readonly imageId: string
+  readonly data: Bytes
+  /** What the client announced. */
+  readonly expectedBytes: number | undefined
+  /** `X-Image-Meta-Store`. */
+  readonly storeId: string | undefined
+}
+
+/**
+ * Stores an image's data: `queued` → `saving` → `active`. Whatever goes wrong, nothing stays in the store and
+ * the image is `queued` again.
+ * @throws Invalid, OverQuota, NoCapacity, Unsupported, Conflict when somebody else is uploading; a gone NotFound
+ *   when the image was deleted meanwhile
+ * @see image-api specification 3.2, 3.3
+ */
+export async function uploadImage(
+  environment: Environment,
+  request: ImageRequest,
+  upload: UploadRequest,
+): Promise<void> {
+  const { settings, stores } = environment
+  const { imageId, expectedBytes } = upload
+  if (expectedBytes !== undefined && expectedBytes > settings.imageSizeCapBytes) {
+    throw new OverQuota(`The image is larger than the ${settings.imageSizeCapBytes} bytes allowed.`)
+  }
+  const target = stores.forUpload(upload.storeId)
+  const { row } = await findAllowed(environment, request, imageId, 'upload_image')
+  if (row.status === 'queued' && (row.disk_format === null || row.container_format === null)) {
+    throw new Invalid('Properties disk_format, container_format must be set prior to saving data.')
+  }
+  const store = await stores.ready(target, request.signal)
+
+  using running = environment.uploads.begin()
+  await beginSaving(environment, imageId, running.id, running.aliveUntil)
+  const call = { signal: request.signal, log: request.log }
+  let location: string | undefined
+  try {
+    using checked = new CheckedData(
+      upload.data,
+      {
+        diskFormat: row.disk_format ?? '',
+        containerFormat: row.container_format ?? '',
+        hashingAlgorithm: settings.hashingAlgorithm,
+        expectedBytes,
+        maxBytes: settings.imageSizeCapBytes,
+        requireFormatMatch: settings.requireMatch,
+        nonfatalGptChecks: settings.nonfatalGptChecks,
+        log: request.log,
+      },
+      environment.digests,
+    )
+    const stored = await store.put(imageId, checked.bytes(), expectedBytes, call)
+    location = stored.location
+    const facts = await checked.facts()
+    await finishSaving(environment, imageId, running.id, target, location, facts)
+    request.log.info(
+      { imageId, store: target.id, sizeBytes: facts.sizeBytes, requestId: request.requestId },
+      'image data stored',
+    )
+  } catch (error) {
+    if (location !== undefined) await removeQuietly(environment, target, location, imageId)
+    await backToQueued(environment, imageId, running.id)
+    throw error
+  }
+}
+
+/** One of several uploads wins. @throws Conflict */
+async function beginSaving(
+  environment: Environment,
+  imageId: string,
+  uploadId: string,
+  aliveUntil: string,
+): Promise<void> {
+  const begun = await environment.db
+    .updateTable('images')
+    .set({
+      status: 'saving',
+      upload_id: uploadId,
+      upload_alive_until: aliveUntil,
+      updated_at: environment.now().toISOString(),
+    })
+    .where('id', '=', imageId)
+    .where('status', '=', 'queued')
+    .where('deleted_at', 'is', null)
+    .executeTakeFirst()
+  if (begun.numUpdatedRows > 0n) return
+  const present = await environment.db
+    .selectFrom('images')
+    .select('status')
+    .where('id', '=', imageId)
+    .executeTakeFirst()
+  throw new Conflict(
+    `Image ${imageId} is ${present?.status ?? 'gone'}: data can only be uploaded to a queued image.`,
+  )
+}
+
+/** The image becomes active together with its location. @throws a gone NotFound when it was deleted meanwhile */
+async function finishSaving(
+  environment: Environment,
+  imageId: string,
+  uploadId: string,
+  target: ConfiguredStore,
+  location: string,
+  facts: DataFacts,
+): Promise<void> {
+  await environment.db.transaction().execute(async (transaction) => {
+    const finished = await transaction
+      .updateTable('images')
+      .set({
+        status: 'active',
+        size: facts.sizeBytes,
+        virtual_size: facts.virtualSizeBytes ?? null,
+        checksum: facts.checksum,
+        os_hash_algo: environment.settings.hashingAlgorithm,
+        os_hash_value: facts.hashValue,
+        updated_at: environment.now().toISOString(),
+        upload_id: null,
+        upload_alive_until: null,
+      })
+      .where('id', '=', imageId)
+      .where('status', '=', 'saving')
+      .where('upload_id', '=', uploadId)
+      .executeTakeFirst()
+    if (finished.numUpdatedRows === 0n) throw gone(`Image ${imageId} was deleted while its data arrived.`)
+    await insertLocation(transaction, {
+      id: randomUUID(),
+      imageId,
+      position: 0,
+      url: location,
+      metadata: environment.stores.multiStore ? { store: target.id } : {},
+    })
+  })
+}
+
+async function backToQueued(environment: Environment, imageId: string, uploadId: string): Promise<void> {
+  try {
+    await environment.db
+      .updateTable('images')
+      .set({
+        status: 'queued',
+        size: null,
+        virtual_size: null,
+        upload_id: null,
+        upload_alive_until: null,
+        updated_at: environment.now().toISOString(),
+      })
+      .where('id', '=', imageId)
+      .where('status', '=', 'saving')
+      .where('upload_id', '=', uploadId)
+      .execute()
+  } catch (error) {
+    // the database is away: recovery finds the row when its sign of life has expired
+    environment.log.error({ imageId, err: error }, 'an image could not be set back to queued')
+  }
+}
+
+async function removeQuietly(
+  environment: Environment,
+  target: ConfiguredStore,
+  location: string,
+  imageId: string,
+): Promise<void> {
+  try {
+    await target.store.delete(location, { signal: AbortSignal.timeout(60_000), log: environment.log })
+  } catch (error) {
+    environment.log.warn(
+      { imageId, store: target.id, error: messageOf(error) },
+      'data of a failed upload stays until the store is swept',
+    )
+  }
+}

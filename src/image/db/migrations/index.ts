@@ -1,0 +1,7 @@
+import type { Migrations } from '../../../kernel/db/migrate.ts'
+import { images } from './0001-images.ts'
+
+/** The image service's tables. Owner name for `migrate`: `image`. */
+export const imageMigrations: Migrations = {
+  '0001-images': images,
+}

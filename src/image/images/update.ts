@@ -1,0 +1,190 @@
+import { Conflict, Forbidden, Invalid } from '../../kernel/errors.ts'
+import type { Environment, ImageRequest } from '../environment.ts'
+import { detailed, findAllowed, requireAllowed, type VisibleImage } from './access.ts'
+import { checkQuota, normalTags, refuseReadOnly, refuseReserved } from './attributes.ts'
+import type { PatchDialect, PatchOperation } from './json-patch.ts'
+import { deleteDetails, type Image, type ImageRow, insertDetails } from './queries.ts'
+
+/** Attributes that a client may change: the image's own columns, as they are on the wire. */
+const changeable = [
+  'name',
+  'visibility',
+  'protected',
+  'os_hidden',
+  'owner',
+  'container_format',
+  'disk_format',
+  'min_disk',
+  'min_ram',
+] as const
+type Changeable = (typeof changeable)[number]
+
+/** The image while operations are applied to it. */
+interface Draft {
+  row: ImageRow
+  properties: Record<string, string>
+  tags: readonly string[]
+  propertiesChanged: boolean
+  tagsChanged: boolean
+}
+
+/**
+ * Applies a patch: all of it or nothing, in the order of its operations.
+ * @throws Forbidden, Conflict, Invalid, OverQuota as the specification's table says
+ * @see image-api specification 1.11
+ */
+export async function updateImage(
+  environment: Environment,
+  request: ImageRequest,
+  imageId: string,
+  operations: readonly PatchOperation[],
+  dialect: PatchDialect,
+): Promise<Image> {
+  return await environment.db.transaction().execute(async (transaction) => {
+    const found = await findAllowed(environment, request, imageId, 'modify_image', {
+      db: transaction,
+      lock: true,
+    })
+    const image = await detailed(transaction, found.row)
+    if (operations.length === 0) return image
+    const draft: Draft = {
+      row: found.row,
+      properties: { ...image.properties },
+      tags: image.tags,
+      propertiesChanged: false,
+      tagsChanged: false,
+    }
+    for (const operation of operations) apply(environment, request, found, draft, operation, dialect)
+    const before = Object.keys(image.properties).length
+    const after = Object.keys(draft.properties).length
+    if (after > before) checkQuota(after, environment.settings.propertyQuota, 'properties')
+
+    const row: ImageRow = { ...draft.row, updated_at: environment.now().toISOString() }
+    const updated = await transaction
+      .updateTable('images')
+      .set({ ...changed(row), updated_at: row.updated_at })
+      .where('id', '=', imageId)
+      .where('deleted_at', 'is', null)
+      // formats belong to the data: they must not change under an upload that has just begun
+      .where('status', '=', found.row.status)
+      .executeTakeFirst()
+    if (updated.numUpdatedRows === 0n)
+      throw new Conflict(`Image ${imageId} was changed by somebody else meanwhile.`)
+    await deleteDetails(transaction, imageId, {
+      properties: draft.propertiesChanged,
+      tags: draft.tagsChanged,
+    })
+    await insertDetails(transaction, imageId, {
+      properties: draft.propertiesChanged ? draft.properties : {},
+      tags: draft.tagsChanged ? draft.tags : [],
+    })
+    return await detailed(transaction, row)
+  })
+}
+
+function changed(row: ImageRow): Pick<ImageRow, Changeable> {
+  const { name, visibility, os_hidden, owner, container_format, disk_format, min_disk, min_ram } = row
+  return {
+    name,
+    visibility,
+    protected: row.protected,
+    os_hidden,
+    owner,
+    container_format,
+    disk_format,
+    min_disk,
+    min_ram,
+  }
+}
+
+function apply(
+  environment: Environment,
+  request: ImageRequest,
+  found: VisibleImage,
+  draft: Draft,
+  operation: PatchOperation,
+  dialect: PatchDialect,
+): void {
+  const [name = ''] = operation.path
+  refuseReserved(name)
+  refuseReadOnly(name)
+  if (name === 'locations') {
+    throw new Forbidden(
+      environment.settings.showLocations
+        ? 'Changing locations is not supported by this service.'
+        : "It's not allowed to change locations if locations are invisible.",
+    )
+  }
+  const attribute = changeable.find((known) => known === name)
+  if (attribute === undefined && name !== 'tags') {
+    applyToProperty(environment, draft, operation, name, dialect)
+    return
+  }
+  if (operation.op === 'remove') throw new Forbidden(`Property ${name} may not be removed.`)
+  if (operation.op === 'add' && dialect === 'v2.0') throw new Conflict(`Property ${name} already present.`)
+  environment.schemas.checkAttribute(name, operation.value)
+  if (attribute === undefined) {
+    const tags = Array.isArray(operation.value)
+      ? operation.value.filter((tag) => typeof tag === 'string')
+      : []
+    draft.tags = normalTags(tags, environment.settings.tagQuota)
+    draft.tagsChanged = true
+    return
+  }
+  checkChange(environment, request, found, attribute, operation.value)
+  draft.row = { ...draft.row, [attribute]: columnOf(operation.value) }
+}
+
+/** Booleans are 0 and 1 in the table; all else is stored as it is on the wire. */
+function columnOf(value: unknown): unknown {
+  if (typeof value === 'boolean') return value ? 1 : 0
+  return value
+}
+
+function checkChange(
+  environment: Environment,
+  request: ImageRequest,
+  found: VisibleImage,
+  attribute: Changeable,
+  value: unknown,
+): void {
+  const { row } = found
+  if (attribute === 'owner' && value !== row.owner && !request.isAdmin) {
+    throw new Forbidden(`You are not permitted to modify 'owner' on this image.`)
+  }
+  if (attribute === 'visibility' && value === 'public') {
+    requireAllowed(environment, request, 'publicize_image', found)
+  }
+  if (attribute === 'visibility' && value === 'community') {
+    requireAllowed(environment, request, 'communitize_image', found)
+  }
+  if (attribute === 'disk_format' || attribute === 'container_format') {
+    if (row.status !== 'queued' && row.status !== 'importing') {
+      throw new Forbidden(`Attribute ${attribute} can be only replaced for a queued image.`)
+    }
+  }
+}
+
+function applyToProperty(
+  environment: Environment,
+  draft: Draft,
+  operation: PatchOperation,
+  name: string,
+  dialect: PatchDialect,
+): void {
+  const present = Object.hasOwn(draft.properties, name)
+  if (operation.op === 'remove') {
+    if (!present) throw new Conflict(`Property ${name} does not exist.`)
+    delete draft.properties[name]
+  } else {
+    if (operation.op === 'replace' && !present) throw new Conflict(`Property ${name} does not exist.`)
+    if (operation.op === 'add' && present && dialect === 'v2.0') {
+      throw new Conflict(`Property ${name} already present.`)
+    }
+    environment.schemas.checkAttribute(name, operation.value)
+    const value = operation.value ?? ''
+    if (typeof value !== 'string') throw new Invalid(`Property ${name} must be a string.`)
+    draft.properties[name] = value
+  }
+  draft.propertiesChanged = true
+}

@@ -1,0 +1,201 @@
+import { lstatSync, realpathSync } from 'node:fs'
+import { dirname, join, resolve, sep } from 'node:path'
+import type { Config } from '../kernel/config/config.ts'
+import { integer, list, multiple, optionalText, text } from '../kernel/config/options.ts'
+import { Misconfigured } from '../kernel/errors.ts'
+import type { Logger } from '../kernel/log.ts'
+import type { AnyImageStoreDefinition } from './image-store.ts'
+import { type ConfiguredStore, StoreRegistry } from './store-registry.ts'
+
+const reservedStores = ['os_glance_staging_store', 'os_glance_tasks_store'] as const
+
+const backendsOption = {
+  enabledBackends: list('enabled_backends', {
+    help: 'The stores, as name:type,name:type. Its presence switches store names on in the API.',
+  }),
+}
+
+const defaultBackendOption = {
+  defaultBackend: optionalText('default_backend', { help: 'The store of uploads that name none.' }),
+}
+
+const singleStoreOptions = {
+  stores: list('stores', {
+    default: ['file'],
+    help: 'Types of stores, when enabled_backends is not set.',
+  }),
+  defaultStore: text('default_store', { default: 'file', help: 'The type that uploads go to.' }),
+}
+
+const storeOptions = {
+  description: optionalText('store_description', { help: 'Free text for whoever chooses a store.' }),
+  weight: integer('weight', { help: 'Stores with a higher weight are read first.' }),
+}
+
+const directoryOptions = {
+  directory: optionalText('filesystem_store_datadir', { help: 'Directory of the store.' }),
+  directories: multiple('filesystem_store_datadirs', { help: 'Several directories, as path:priority.' }),
+}
+
+interface StoreChoice {
+  readonly id: string
+  readonly definition: AnyImageStoreDefinition
+}
+
+/**
+ * Reads `enabled_backends` and each store's section, or the older single-store options, and makes the stores.
+ * @throws Misconfigured, with one clear line, for what the specification's start-up rules forbid
+ * @see image-api specification 5.1, 5.2, 5.3
+ */
+export function configureStores(options: {
+  config: Config
+  definitions: readonly AnyImageStoreDefinition[]
+  stateDirectory: string
+  initiatorName: string
+  log: Logger
+}): StoreRegistry {
+  const { config } = options
+  const { enabledBackends } = config.read('DEFAULT', backendsOption)
+  const multiStore = enabledBackends.length > 0
+  const choices = multiStore ? backends(enabledBackends, options.definitions) : singleStore(options)
+  const defaultId = multiStore ? defaultBackend(config, choices) : choices[0]?.id
+  const sectionOf = (id: string) => (multiStore ? id : 'glance_store')
+
+  checkDirectories(options, choices, multiStore)
+  const stores = choices.map(({ id, definition }): ConfiguredStore => {
+    const section = sectionOf(id)
+    const inherit = multiStore ? ['backend_defaults'] : []
+    const { description, weight } = config.read(section, storeOptions, inherit)
+    const settings = config.read(section, definition.options, inherit)
+    const store = definition.create(settings, {
+      name: id,
+      initiatorName: options.initiatorName,
+      stateDirectory: options.stateDirectory,
+    })
+    return { id, type: definition.type, schemes: definition.schemes, description, weight, store }
+  })
+  const chosen = stores.find((store) => store.id === defaultId)
+  if (chosen === undefined) throw new Misconfigured('No image store is configured.')
+  return new StoreRegistry({ stores, default: chosen, multiStore, log: options.log })
+}
+
+function backends(
+  entries: readonly string[],
+  definitions: readonly AnyImageStoreDefinition[],
+): readonly StoreChoice[] {
+  const choices: StoreChoice[] = []
+  for (const entry of entries) {
+    const colon = entry.indexOf(':')
+    const id = entry.slice(0, colon).trim()
+    const type = entry.slice(colon + 1).trim()
+    if (colon <= 0 || type === '') {
+      throw wrong('DEFAULT', 'enabled_backends', `expected name:type, not '${entry}'.`)
+    }
+    if (id.startsWith('os_glance_')) {
+      throw wrong('DEFAULT', 'enabled_backends', `the prefix os_glance_ is reserved, and '${id}' has it.`)
+    }
+    if (!/^[!-~]+$/.test(id) || /[,/:]/.test(id)) {
+      throw wrong('DEFAULT', 'enabled_backends', `'${id}' cannot be the name of a store.`)
+    }
+    if (choices.some((choice) => choice.id === id)) {
+      throw wrong('DEFAULT', 'enabled_backends', `there are two stores called '${id}'.`)
+    }
+    const definition = definitions.find((candidate) => candidate.type === type)
+    if (definition === undefined) {
+      const known = definitions.map((candidate) => candidate.type).join(', ')
+      throw wrong('DEFAULT', 'enabled_backends', `there is no store type '${type}'; there are ${known}.`)
+    }
+    choices.push({ id, definition })
+  }
+  return choices
+}
+
+function defaultBackend(config: Config, choices: readonly StoreChoice[]): string {
+  const { defaultBackend: id } = config.read('glance_store', defaultBackendOption)
+  const names = choices.map((choice) => choice.id).join(', ')
+  if (id === undefined) throw wrong('glance_store', 'default_backend', `must name one of ${names}.`)
+  if (!choices.some((choice) => choice.id === id)) {
+    throw wrong('glance_store', 'default_backend', `'${id}' is not one of ${names}.`)
+  }
+  return id
+}
+
+/** The older way: types instead of names, all options in `[glance_store]`. The first choice is the default. */
+function singleStore(options: {
+  config: Config
+  definitions: readonly AnyImageStoreDefinition[]
+  log: Logger
+}): readonly StoreChoice[] {
+  const { stores, defaultStore } = options.config.read('glance_store', singleStoreOptions)
+  const find = (name: string) =>
+    options.definitions.find((candidate) => candidate.type === name || candidate.schemes.includes(name))
+  const main = find(defaultStore)
+  if (main === undefined) {
+    const known = options.definitions.map((candidate) => candidate.type).join(', ')
+    throw wrong(
+      'glance_store',
+      'default_store',
+      `there is no store type '${defaultStore}'; there are ${known}.`,
+    )
+  }
+  const choices: StoreChoice[] = [{ id: main.type, definition: main }]
+  for (const name of stores) {
+    const definition = find(name)
+    if (definition === undefined) {
+      options.log.warn({ store: name }, 'the image store type is not known, and is left out')
+    } else if (!choices.some((choice) => choice.definition === definition)) {
+      choices.push({ id: definition.type, definition })
+    }
+  }
+  return choices
+}
+
+/** Two stores in one directory, or in one another's, would destroy each other's images. */
+function checkDirectories(
+  options: { config: Config; stateDirectory: string },
+  choices: readonly StoreChoice[],
+  multiStore: boolean,
+): void {
+  const used: { section: string; path: string }[] = []
+  const sections = choices.filter(({ definition }) => definition.type === 'file').map(({ id }) => id)
+  for (const id of [...sections, ...(multiStore ? reservedStores : [])]) {
+    const section = multiStore ? id : 'glance_store'
+    const { directory, directories } = options.config.read(section, directoryOptions)
+    const fallback = reservedStores.some((reserved) => reserved === id)
+      ? join(options.stateDirectory, id)
+      : undefined // the store chooses one of its own
+    const paths =
+      directories.length > 0
+        ? directories.map((entry) => entry.replace(/:\d+$/, ''))
+        : [directory ?? fallback]
+    for (const path of paths) if (path !== undefined) used.push({ section, path: realPath(path) })
+  }
+  for (const [index, one] of used.entries()) {
+    for (const other of used.slice(index + 1)) {
+      if (isInside(one.path, other.path) || isInside(other.path, one.path)) {
+        throw wrong(
+          other.section,
+          'filesystem_store_datadir',
+          `${other.path} is also used by [${one.section}] (${one.path}); each store needs a directory of its own.`,
+        )
+      }
+    }
+  }
+}
+
+function isInside(path: string, directory: string): boolean {
+  return path === directory || path.startsWith(directory + sep)
+}
+
+/** The path with its links resolved, as far as it exists. */
+function realPath(path: string): string {
+  const absolute = resolve(path)
+  const exists = lstatSync(absolute, { throwIfNoEntry: false }) !== undefined
+  if (exists) return realpathSync(absolute)
+  const parent = dirname(absolute)
+  return parent === absolute ? absolute : join(realPath(parent), absolute.slice(parent.length))
+}
+
+function wrong(section: string, option: string, problem: string): Misconfigured {
+  return new Misconfigured(`[${section}] ${option}: ${problem}`, { details: { section, option } })
+}
