@@ -58,13 +58,18 @@ export class LoginExchange {
   #collectedBytes = 0
   #roundTrips = 0
   #expStatSn = 0
+  readonly #md5Only: boolean
+  /** CHAP algorithm that the target has chosen; undefined before, and without CHAP. */
+  chosenAlgorithm: string | undefined
 
   /**
    * @param isid 6 bytes that name this initiator port
    * @param random 17 fresh random bytes, for mutual CHAP
+   * @param options.md5Only offer no CHAP algorithm but the one that every target must have
    */
-  constructor(identity: LoginIdentity, isid: Buffer, random: Buffer) {
+  constructor(identity: LoginIdentity, isid: Buffer, random: Buffer, options: { md5Only?: boolean } = {}) {
     this.#identity = identity
+    this.#md5Only = options.md5Only ?? false
     this.#isid = isid
     this.#responder = identity.chap === undefined ? undefined : new ChapResponder(identity.chap, random)
     this.#stage = this.#responder === undefined ? LoginStage.operational : LoginStage.security
@@ -130,7 +135,7 @@ export class LoginExchange {
       const method = keys.get('AuthMethod')
       if (method === 'CHAP') {
         this.#phase = 'challenge'
-        return this.#request(this.#responder.propose(), false)
+        return this.#request(this.#md5Only ? [['CHAP_A', '5']] : this.#responder.propose(), false)
       }
       if (method === 'None' && this.#identity.chap?.mutual === undefined) {
         this.#phase = 'leaving'
@@ -140,6 +145,7 @@ export class LoginExchange {
     }
     if (this.#phase === 'challenge') {
       this.#phase = 'proof'
+      this.chosenAlgorithm = keys.get('CHAP_A')
       return this.#request(this.#responder.answer(keys), true)
     }
     // The target had keys of its own to send: ask again to go on.

@@ -31,11 +31,20 @@ export async function logIn(
   onFullFeature: (loggedIn: LoggedIn) => void,
 ): Promise<void> {
   let address = portal
+  let md5Only = false
   const deadline = performance.now() + timeoutMs
   for (let hop = 0; hop <= maxHops; hop += 1) {
     const left = Math.max(1, Math.ceil(deadline - performance.now()))
     const connection = await Connection.connect(address, left, signal)
-    const moved = await exchange(connection, identity, isid, timeoutMs, deadline, signal, onFullFeature)
+    const login = new LoginExchange(identity, isid, randomBytes(17), { md5Only })
+    let moved: string | undefined
+    try {
+      moved = await exchange(connection, login, timeoutMs, deadline, signal, onFullFeature)
+    } catch (error) {
+      if (md5Only || !misunderstoodAlgorithm(login, error)) throw error
+      md5Only = true
+      continue
+    }
     if (moved === undefined) return
     const next = parsePortal(moved)
     if (next === undefined) throw new IscsiError('protocol', `${nameOf(address)} moved to "${moved}"`)
@@ -44,18 +53,25 @@ export async function logIn(
   throw new IscsiError('login', `${nameOf(portal)} redirected the login more than ${maxHops} times`)
 }
 
+/**
+ * tgtd takes CHAP algorithm 7 for SHA-1, which is 6 (RFC 7143 section 12.1.3 has 7 as SHA-256), and so finds every
+ * answer wrong; it says so as a general initiator error, not as an authentication failure.
+ */
+function misunderstoodAlgorithm(login: LoginExchange, error: unknown): boolean {
+  const general = error instanceof IscsiError && error.statusClass === 2 && error.statusDetail === 0
+  return general && login.chosenAlgorithm === '7'
+}
+
 /** @returns the address the target has moved to, undefined when the login is complete */
 function exchange(
   connection: Connection,
-  identity: LoginIdentity,
-  isid: Buffer,
+  login: LoginExchange,
   timeoutMs: number,
   deadline: number,
   signal: AbortSignal,
   onFullFeature: (loggedIn: LoggedIn) => void,
 ): Promise<string | undefined> {
   return new Promise((resolve, reject) => {
-    const login = new LoginExchange(identity, isid, randomBytes(17))
     const what = `timed out after ${timeoutMs} ms waiting for the login at ${nameOf(connection.portal)}`
     const timer = setTimeout(
       () => connection.close(new IscsiError('timeout', what)),
