@@ -1,0 +1,215 @@
+/** One disk of a target: its state, and the way from block commands to its device. No sockets. */
+import type { BlockDevice, Cancel, Done } from '../block-device.ts'
+import { ScsiError } from '../errors.ts'
+import type { NexusId } from './nexus.ts'
+import { PersistentReservations } from './persistent-reservations.ts'
+import { RangeLock } from './range-lock.ts'
+import { Conditions, type Sense } from './sense.ts'
+import { ScsiStatus } from './status.ts'
+
+/** How a LUN presents itself. */
+export interface LogicalUnitConfig {
+  /** Closed by whoever opened it. */
+  readonly device: BlockDevice
+  /** Unit serial number: what makes the disk the same one on every path. ASCII, at most 64 characters. */
+  readonly serial: string
+  /** NAA identifier, 16 or 32 hex digits; made from the serial number when it is left out. */
+  readonly naa?: string
+  /** At most 8 characters. */
+  readonly vendor?: string
+  /** At most 16 characters. */
+  readonly product?: string
+  /** At most 4 characters. */
+  readonly revision?: string
+  readonly readOnly?: boolean
+}
+
+/** Bytes that one slice of a long operation covers, so that other commands are served in between. */
+export const SLICE_BYTES = 1048576
+/** Unit attentions kept for one nexus. */
+const MAX_ATTENTIONS = 8
+
+export class LogicalUnit {
+  readonly config: LogicalUnitConfig
+  readonly device: BlockDevice
+  readonly blockSize: number
+  readonly lock = new RangeLock()
+  readonly reservations = new PersistentReservations()
+  /** Holder of a RESERVE(6) or RESERVE(10). */
+  reservedBy: NexusId | undefined
+  /** SWP of the control mode page. */
+  softwareWriteProtect = false
+  /** D_SENSE of the control mode page. */
+  descriptorSense = false
+  readonly #attentions = new Map<NexusId, Sense[]>()
+
+  constructor(config: LogicalUnitConfig) {
+    this.config = config
+    this.device = config.device
+    this.blockSize = config.device.blockSize
+  }
+
+  get blocks(): number {
+    return Math.floor(this.device.sizeBytes / this.blockSize)
+  }
+
+  /** Whether blocks can be given back (LBPME). */
+  get thin(): boolean {
+    return this.device.unmap !== undefined
+  }
+
+  get writeProtected(): boolean {
+    return this.config.readOnly === true || this.softwareWriteProtect
+  }
+
+  /** A new nexus: its first command learns that the unit was powered on. */
+  attach(nexus: NexusId): void {
+    this.#attentions.set(nexus, [Conditions.powerOn])
+  }
+
+  /** The nexus is gone. Registrations stay; RESERVE is freed. */
+  detach(nexus: NexusId): void {
+    this.#attentions.delete(nexus)
+    if (this.reservedBy === nexus) this.reservedBy = undefined
+  }
+
+  /** Tells nexus `only` (or all but `except`) of a change with their next command. */
+  raiseAttention(condition: Sense, options: { only?: NexusId; except?: NexusId | undefined } = {}): void {
+    for (const [nexus, pending] of this.#attentions) {
+      if (nexus === options.except || (options.only !== undefined && nexus !== options.only)) continue
+      const known = pending.some((other) => other.asc === condition.asc && other.ascq === condition.ascq)
+      if (!known && pending.length < MAX_ATTENTIONS) pending.push(condition)
+    }
+  }
+
+  /** The oldest attention of a nexus, which is thereby told. */
+  takeAttention(nexus: NexusId): Sense | undefined {
+    const pending = this.#attentions.get(nexus)
+    return pending && pending.length > 0 ? pending.shift() : undefined
+  }
+
+  /** What LOGICAL UNIT RESET does to the state: RESERVE is freed, mode pages go back, registrations stay. */
+  reset(by: NexusId | undefined): void {
+    this.reservedBy = undefined
+    this.softwareWriteProtect = false
+    this.descriptorSense = false
+    this.raiseAttention(Conditions.deviceReset, { except: by })
+  }
+
+  /** Byte offset of a block range. @throws ScsiError `addressOutOfRange` */
+  byteRange(lba: number, blocks: number): number {
+    const end = this.blocks
+    // A range of no blocks just behind the last one is outside as well, except on an empty unit.
+    if (lba + blocks > end || (lba >= end && end > 0)) throw checkCondition(Conditions.addressOutOfRange)
+    return lba * this.blockSize
+  }
+
+  /** Fills `into`. Errors of the device come out as ScsiError. */
+  read(offset: number, into: Uint8Array, cancel: Cancel): Done {
+    try {
+      const done = this.device.read(offset, into, cancel)
+      return done?.catch((error: unknown) =>
+        Promise.reject(deviceError(error, Conditions.unrecoveredReadError)),
+      )
+    } catch (error) {
+      throw deviceError(error, Conditions.unrecoveredReadError)
+    }
+  }
+
+  /** Writes, waiting for read-modify-write commands on the same bytes. */
+  write(offset: number, data: Uint8Array, cancel: Cancel): Done {
+    if (this.lock.blocks(offset, data.byteLength)) return this.#writeLater(offset, data, cancel)
+    return this.writeUnlocked(offset, data, cancel, true)
+  }
+
+  /** For the holder of the lock. With `record`, a write that takes time is recorded as under way. */
+  writeUnlocked(offset: number, data: Uint8Array, cancel: Cancel, record = false): Done {
+    let done: Done
+    try {
+      done = this.device.write(offset, data, cancel)
+    } catch (error) {
+      throw deviceError(error, Conditions.writeError)
+    }
+    if (!done) return undefined
+    const held = record ? this.lock.hold(offset, data.byteLength) : undefined
+    return done
+      .catch((error: unknown) => Promise.reject(deviceError(error, Conditions.writeError)))
+      .finally(() => held && this.lock.release(held))
+  }
+
+  async #writeLater(offset: number, data: Uint8Array, cancel: Cancel): Promise<void> {
+    while (this.lock.blocks(offset, data.byteLength)) await this.lock.changed()
+    await this.writeUnlocked(offset, data, cancel, true)
+  }
+
+  async flush(cancel: Cancel): Promise<void> {
+    try {
+      await this.device.flush(cancel)
+    } catch (error) {
+      throw deviceError(error, Conditions.writeError)
+    }
+  }
+
+  /** Gives blocks back; they read as zeroes afterwards. */
+  async unmap(offset: number, length: number, cancel: Cancel): Promise<void> {
+    await this.#exclusively(offset, length, async () => {
+      if (this.device.unmap) await this.device.unmap(offset, length, cancel)
+      else await this.#zero(offset, length, cancel)
+    })
+  }
+
+  async writeZeroes(offset: number, length: number, cancel: Cancel): Promise<void> {
+    await this.#exclusively(offset, length, () => this.#zero(offset, length, cancel))
+  }
+
+  async #zero(offset: number, length: number, cancel: Cancel): Promise<void> {
+    if (this.device.writeZeroes) await this.device.writeZeroes(offset, length, cancel)
+    else await this.device.write(offset, Buffer.alloc(length), cancel)
+  }
+
+  async #exclusively(offset: number, length: number, work: () => Promise<void>): Promise<void> {
+    const held = await this.lock.acquire(offset, length)
+    try {
+      await work()
+    } catch (error) {
+      throw deviceError(error, Conditions.writeError)
+    } finally {
+      this.lock.release(held)
+    }
+  }
+}
+
+/** A CHECK CONDITION to end the command with. */
+export function checkCondition(condition: Sense): ScsiError {
+  return new ScsiError('check condition', {
+    status: ScsiStatus.checkCondition,
+    senseKey: condition.key,
+    asc: condition.asc,
+    ascq: condition.ascq,
+    information: condition.information,
+  })
+}
+
+/** What an error of the device looks like on the wire; its text stays here, as the cause. */
+export function deviceError(error: unknown, otherwise: Sense): ScsiError {
+  if (error instanceof ScsiError) return error
+  const code: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined
+  const condition =
+    error instanceof RangeError
+      ? Conditions.addressOutOfRange
+      : code === 'ENOSPC' || code === 'EDQUOT'
+        ? Conditions.spaceAllocationFailed
+        : code === 'EROFS' || code === 'EBADF'
+          ? Conditions.writeProtected
+          : otherwise
+  return new ScsiError(
+    'the device failed',
+    {
+      status: ScsiStatus.checkCondition,
+      senseKey: condition.key,
+      asc: condition.asc,
+      ascq: condition.ascq,
+    },
+    error,
+  )
+}

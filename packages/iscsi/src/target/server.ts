@@ -1,0 +1,270 @@
+/** The iSCSI target program: portals, targets, sessions. */
+import { channel } from 'node:diagnostics_channel'
+import { createServer, type Server, type Socket } from 'node:net'
+import { BufferPool } from '../buffer-pool.ts'
+import { IscsiError } from '../errors.ts'
+import { PREFERRED, type SessionPreferences } from '../login/negotiate.ts'
+import type { Admission, LoginOutcome } from '../login/target-login.ts'
+import type { KeyValue } from '../login/text.ts'
+import { LoginStatus } from '../pdu/login-response.ts'
+import { nexusOf } from '../scsi/nexus.ts'
+import { Connection, type ConnectionHost, type ConnectionTimeouts } from './connection.ts'
+import { Session } from './session.ts'
+import { IscsiTarget, PORTAL_GROUP_TAG, type Portal, type TargetConfig } from './target.ts'
+
+export interface IscsiServerOptions {
+  /** What is negotiated at best; the defaults are large segments without R2T. */
+  readonly preferences?: Partial<SessionPreferences>
+  readonly timeouts?: Partial<ConnectionTimeouts>
+  /** Connections in all. */
+  readonly maxConnections?: number
+  /** Connections from one address. */
+  readonly maxConnectionsPerAddress?: number
+  /** Bytes of unused buffers that are kept for reuse. */
+  readonly poolBytes?: number
+}
+
+/** How long a target that is removed waits for its sessions. */
+const CLOSE_MS = 10_000
+const TICK_MS = 1000
+/** Refused authentications of one address within a minute, after which its logins are refused unseen. */
+const MAX_FAILURES = 30
+const FAILURE_WINDOW_MS = 60_000
+
+/** Published to `node:diagnostics_channel` as `iscsi:target:login`, `:refused`, `:closed`. Never holds a secret. */
+export interface TargetEvent {
+  readonly remoteAddress: string
+  readonly initiatorName?: string
+  readonly targetName?: string | undefined
+  readonly reason?: string
+}
+
+const loginChannel = channel('iscsi:target:login')
+const refusedChannel = channel('iscsi:target:refused')
+const closedChannel = channel('iscsi:target:closed')
+
+export class IscsiServer implements AsyncDisposable, ConnectionHost {
+  readonly preferences: SessionPreferences
+  readonly timeouts: ConnectionTimeouts
+  readonly #pool: BufferPool
+  readonly #maxConnections: number
+  readonly #maxPerAddress: number
+  readonly #listeners: { readonly server: Server; readonly portal: Portal }[] = []
+  readonly #targets = new Map<string, IscsiTarget>()
+  readonly #connections = new Set<Connection>()
+  readonly #failures = new Map<string, { count: number; since: number }>()
+  #timer: NodeJS.Timeout | undefined
+  #tsih = 0
+  #closing = false
+
+  constructor(options: IscsiServerOptions = {}) {
+    this.preferences = { ...PREFERRED, headerDigest: true, dataDigest: true, ...options.preferences }
+    this.timeouts = { loginMs: 15_000, idleMs: 10_000, answerMs: 10_000, ...options.timeouts }
+    this.#maxConnections = options.maxConnections ?? 1024
+    this.#maxPerAddress = options.maxConnectionsPerAddress ?? 256
+    this.#pool = new BufferPool(options.poolBytes ?? 32 * 1048576)
+  }
+
+  /**
+   * Opens a portal; may be called several times. Resolves with the address and port it got.
+   * Rejects with the error of the socket (EADDRINUSE, EACCES, …).
+   */
+  async listen(portal: Portal): Promise<Portal> {
+    if (this.#closing) throw new IscsiError('closed', 'the server is closing')
+    const server = createServer({ pauseOnConnect: true }, (socket) => this.#accept(socket))
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen({ host: portal.host, port: portal.port }, resolve)
+    })
+    // An error of one accept (no more file descriptors) must not end the process.
+    server.on('error', () => {})
+    const address = server.address()
+    const bound =
+      typeof address === 'object' && address !== null ? { host: address.address, port: address.port } : portal
+    this.#listeners.push({ server, portal: bound })
+    this.#timer ??= setInterval(() => this.#tick(), TICK_MS).unref()
+    return bound
+  }
+
+  /** @throws IscsiError `invalid` when the name is taken, or something of the configuration is wrong */
+  addTarget(config: TargetConfig): IscsiTarget {
+    const target = new IscsiTarget(config)
+    if (this.#targets.has(target.name))
+      throw new IscsiError('invalid', `there is a target ${target.name} already`)
+    this.#targets.set(target.name, target)
+    return target
+  }
+
+  target(name: string): IscsiTarget | undefined {
+    return this.#targets.get(name.toLowerCase())
+  }
+
+  targets(): readonly IscsiTarget[] {
+    return [...this.#targets.values()]
+  }
+
+  /** No new logins at once; resolves when its sessions and their I/O have ended, or after ten seconds. */
+  async removeTarget(name: string): Promise<void> {
+    const target = this.target(name)
+    if (!target) return
+    this.#targets.delete(target.name)
+    await bounded(target.closeSessions('the target was removed'), CLOSE_MS)
+  }
+
+  /** Stops listening and ends all sessions; waits for their I/O, at most ten seconds. */
+  async close(): Promise<void> {
+    this.#closing = true
+    clearInterval(this.#timer)
+    this.#timer = undefined
+    const stopped = this.#listeners
+      .splice(0)
+      .map(({ server }) => new Promise((resolve) => server.close(resolve)))
+    const sessions = [...this.#connections].map(async (connection) => {
+      if (connection.session) await connection.session.close('the server is stopping')
+      else connection.drop('the server is stopping')
+    })
+    await bounded(Promise.all(sessions), CLOSE_MS)
+    for (const connection of this.#connections) connection.drop('the server has stopped')
+    await Promise.all(stopped)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  // --- for connections ---
+
+  admit(initiatorName: string, targetName: string | undefined): Admission {
+    if (targetName === undefined) {
+      const chap = this.#visible(initiatorName).flatMap((target) => target.access.chap ?? [])
+      return { status: LoginStatus.success, chap }
+    }
+    const target = this.#targets.get(targetName)
+    if (!target) return { status: LoginStatus.notFound, chap: [] }
+    if (!target.admits(initiatorName)) return { status: LoginStatus.authorizationFailed, chap: [] }
+    return {
+      status: LoginStatus.success,
+      chap: target.access.chap ? [target.access.chap] : [],
+      portalGroupTag: PORTAL_GROUP_TAG,
+      targetAlias: target.targetAlias,
+    }
+  }
+
+  async begin(
+    outcome: LoginOutcome,
+    connection: Connection,
+    numbers: { expCmdSn: number; statSn: number },
+  ): Promise<Session> {
+    const nexus = nexusOf(outcome.initiatorName, outcome.isid)
+    const target = outcome.targetName === undefined ? undefined : this.#targets.get(outcome.targetName)
+    if (outcome.targetName !== undefined && !target) throw new IscsiError('closed', 'the target was removed')
+    // Session reinstatement (RFC 7143 section 6.3.5): the old session ends before the new one begins.
+    const old = target?.sessionOf(nexus.id)
+    if (old) await bounded(old.close('the initiator logged in again'), CLOSE_MS)
+    const session = new Session({
+      link: connection,
+      target,
+      nexus,
+      cid: outcome.cid,
+      parameters: outcome.parameters,
+      pool: this.#pool,
+      ...numbers,
+      sendTargets: (name) => this.#sendTargets(nexus.initiatorName, name, connection),
+    })
+    const { remoteAddress } = connection
+    publish(loginChannel, { remoteAddress, initiatorName: nexus.initiatorName, targetName: target?.name })
+    return session
+  }
+
+  nextTsih(): number {
+    this.#tsih = (this.#tsih % 0xffff) + 1
+    return this.#tsih
+  }
+
+  refused(connection: Connection, status: number): void {
+    const { remoteAddress } = connection
+    publish(refusedChannel, { remoteAddress, reason: `status ${status.toString(16).padStart(4, '0')}` })
+    if (status !== LoginStatus.authenticationFailed) return
+    const now = Date.now()
+    const entry = this.#failures.get(remoteAddress)
+    if (entry && now - entry.since < FAILURE_WINDOW_MS) entry.count += 1
+    else this.#failures.set(remoteAddress, { count: 1, since: now })
+  }
+
+  closed(connection: Connection, reason: string): void {
+    this.#connections.delete(connection)
+    const { remoteAddress, session } = connection
+    publish(closedChannel, {
+      remoteAddress,
+      reason,
+      ...(session ? { initiatorName: session.nexus.initiatorName, targetName: session.target?.name } : {}),
+    })
+  }
+
+  #visible(initiatorName: string): IscsiTarget[] {
+    return [...this.#targets.values()].filter((target) => target.admits(initiatorName))
+  }
+
+  #sendTargets(initiatorName: string, name: string | undefined, connection: Connection): KeyValue[] {
+    return this.#visible(initiatorName)
+      .filter((target) => name === undefined || target.name === name)
+      .flatMap((target): KeyValue[] => {
+        const portals = target.portals ?? this.#listeners.map(({ portal }) => portal)
+        const addresses = portals.map(({ host, port }): KeyValue => {
+          const any = host === '0.0.0.0' || host === '::'
+          const address = any ? connection.localAddress.replace(/^::ffff:/, '') : host
+          return [
+            'TargetAddress',
+            `${address.includes(':') ? `[${address}]` : address}:${port},${PORTAL_GROUP_TAG}`,
+          ]
+        })
+        return [['TargetName', target.name], ...addresses]
+      })
+  }
+
+  #accept(socket: Socket): void {
+    const address = socket.remoteAddress ?? ''
+    const failures = this.#failures.get(address)
+    const blocked =
+      failures !== undefined &&
+      failures.count > MAX_FAILURES &&
+      Date.now() - failures.since < FAILURE_WINDOW_MS
+    let fromThere = 0
+    for (const connection of this.#connections) if (connection.remoteAddress === address) fromThere += 1
+    if (
+      this.#closing ||
+      blocked ||
+      this.#connections.size >= this.#maxConnections ||
+      fromThere >= this.#maxPerAddress
+    ) {
+      const reason = blocked ? 'too many failed logins' : 'too many connections'
+      publish(refusedChannel, { remoteAddress: address, reason })
+      socket.destroy()
+      return
+    }
+    this.#connections.add(new Connection(socket, this, Date.now()))
+  }
+
+  #tick(): void {
+    const now = Date.now()
+    for (const connection of this.#connections) connection.tick(now)
+    for (const [address, { since }] of this.#failures) {
+      if (now - since >= FAILURE_WINDOW_MS) this.#failures.delete(address)
+    }
+  }
+}
+
+function publish(to: ReturnType<typeof channel>, event: TargetEvent): void {
+  if (to.hasSubscribers) to.publish(event)
+}
+
+/** Waits, but not longer than `ms`. */
+async function bounded(work: Promise<unknown>, ms: number): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, ms)
+  try {
+    await Promise.race([work, promise])
+  } finally {
+    clearTimeout(timer)
+  }
+}
