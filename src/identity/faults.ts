@@ -70,7 +70,7 @@ function faultOf(error: FastifyError | StorageError): readonly [status: number, 
   if (problem !== undefined) {
     const where = problem.instancePath.split('/').slice(2).join('.')
     const extra = problem.params['additionalProperty']
-    const about = where === '' ? '' : ` for input '${where}'`
+    const about = where === '' ? '' : ` for '${where}'`
     return [
       400,
       `Invalid input${about}: ${problem.message}${extra === undefined ? '' : ` ('${String(extra)}')`}.`,

@@ -1,8 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto'
 
-/** 256 random bits that say nothing, safe in URLs and headers. */
+/** 256 random bits that say nothing, safe in URLs, headers and as arguments: never begins with a dash. */
 export function randomToken(): string {
-  return randomBytes(32).toString('base64url')
+  const token = randomBytes(32).toString('base64url')
+  return token.startsWith('-') ? randomToken() : token
 }
 
 /**

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import { type FastifyBaseLogger, type FastifyInstance, fastify } from 'fastify'
+import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify'
 import type { Logger } from '../log.ts'
 
 /** One OpenStack API: a Fastify instance whose schemas are TypeBox. */
@@ -26,7 +26,7 @@ const requestIdPattern = /^req-[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/
 export function createApiServer(options: { log: Logger; bodyLimit?: number }): ApiServer {
   const app = fastify({
     loggerInstance: options.log as FastifyBaseLogger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: options.bodyLimit ?? defaultBodyLimit,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 1_024 },
     exposeHeadRoutes: false,
