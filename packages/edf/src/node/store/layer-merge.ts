@@ -4,6 +4,7 @@ import {
   BLOCK_BYTES,
   BLOCKS_PER_PAGE,
   DATA,
+  type MapPage,
   STATE_BYTES,
   setState,
   stateOf,
@@ -14,6 +15,12 @@ import type { ThinVolume } from './thin-volume.ts'
 
 /** Blocks that are copied in one go: 1 MiB. */
 const COPY_BLOCKS = 256
+/** Blocks up to which a run is copied without the thread pool, and such runs until others get a turn. */
+const INLINE_BLOCKS = 8
+const TURN_RUNS = 32
+/** Pages, and blocks (256 MiB), after which what was copied is made durable. */
+const BATCH_PAGES = 1024
+const BATCH_BLOCKS = 65536
 
 /** A merge stopped since what it worked on is no longer wanted, or the store closes. Nothing is lost. */
 export class MergeStopped extends Error {}
@@ -41,24 +48,41 @@ export interface Merge {
  */
 export async function mergeLayers(merge: Merge): Promise<void> {
   const { target, source } = merge
-  const buffer = Buffer.allocUnsafeSlow(COPY_BLOCKS * BLOCK_BYTES)
+  const copier = new Copier(merge)
+  let batch: MergedPage[] = []
   target.files.acquire()
   source.files.acquire()
   try {
     for (let page = 0; page < source.files.pageCount; page++) {
       merge.check()
-      await mergePage(merge, page, buffer)
+      const merged = await mergePage(merge, page, copier)
+      if (merged !== undefined) batch.push(merged)
+      if (batch.length < BATCH_PAGES && copier.blocks < BATCH_BLOCKS) continue
+      await commit(merge, batch)
+      batch = []
+      copier.blocks = 0
     }
+    await commit(merge, batch)
   } finally {
     target.files.release()
     source.files.release()
   }
 }
 
-async function mergePage(merge: Merge, page: number, buffer: Buffer): Promise<void> {
+/** A page of the target as it will be. */
+interface MergedPage {
+  readonly page: number
+  readonly before: MapPage
+  readonly states: Uint8Array
+  /** Blocks that the target's data file has more than before. */
+  readonly added: number
+}
+
+/** Copies what the target lacks in one page. @returns undefined when that is nothing */
+async function mergePage(merge: Merge, page: number, copier: Copier): Promise<MergedPage | undefined> {
   const { target, source, overwrite } = merge
   const from = source.files.readPage(page).states
-  if (from === undefined) return
+  if (from === undefined) return undefined
   const before = target.files.readPage(page)
   const states = before.states ?? new Uint8Array(STATE_BYTES)
   const wanted = (block: number): number => {
@@ -75,31 +99,60 @@ async function mergePage(merge: Merge, page: number, buffer: Buffer): Promise<vo
     changed = true
     let end = block + 1
     while (end < BLOCKS_PER_PAGE && end - block < COPY_BLOCKS && wanted(end) === state) end++
-    if (state === DATA) {
-      target.files.create()
-      await copy(merge, page * BLOCKS_PER_PAGE + block, end - block, buffer)
-    }
+    if (state === DATA) await copier.copy(page * BLOCKS_PER_PAGE + block, end - block)
     for (; block < end; block++) {
       added += Number(state === DATA) - Number(stateOf(states, block) === DATA)
       setState(states, block, state === ZERO && merge.bottom ? BELOW : state)
     }
   }
-  if (!changed) return
+  return changed ? { page, before, states, added } : undefined
+}
+
+/** Makes copied data durable, and then the pages that tell of it. */
+async function commit(merge: Merge, batch: readonly MergedPage[]): Promise<void> {
+  if (batch.length === 0) return
   merge.check()
+  const { target, space } = merge
   target.files.create()
-  if (added > 0) merge.space.take(added, 'merge')
-  else merge.space.give(-added)
+  const added = batch.reduce((sum, page) => sum + page.added, 0)
+  if (added > 0) space.take(added, 'merge')
+  else space.give(-added)
   target.usedBlocks += added
   await target.files.syncData()
-  target.files.writePage(page, states, before)
+  for (const { page, states, before } of batch) target.files.writePage(page, states, before)
   await target.files.syncMap()
 }
 
-async function copy(merge: Merge, block: number, blocks: number, buffer: Buffer): Promise<void> {
-  merge.check()
-  const data = buffer.subarray(0, blocks * BLOCK_BYTES)
-  await merge.source.files.readLater(data, 0, data.byteLength, block * BLOCK_BYTES)
-  await merge.target.files.writeLater(data, block * BLOCK_BYTES)
+/** Moves blocks from the source's file to the target's: short runs at once, long ones through the thread pool. */
+class Copier {
+  readonly #merge: Merge
+  readonly #buffer = Buffer.allocUnsafeSlow(COPY_BLOCKS * BLOCK_BYTES)
+  #inARow = 0
+  /** Blocks copied since the owner set it to 0. */
+  blocks = 0
+
+  constructor(merge: Merge) {
+    this.#merge = merge
+  }
+
+  async copy(block: number, blocks: number): Promise<void> {
+    const { source, target, check } = this.#merge
+    const data = this.#buffer.subarray(0, blocks * BLOCK_BYTES)
+    const offset = block * BLOCK_BYTES
+    this.blocks += blocks
+    if (blocks <= INLINE_BLOCKS) {
+      target.files.create()
+      source.files.read(data, 0, data.byteLength, offset)
+      target.files.write(data, offset)
+      if (++this.#inARow % TURN_RUNS !== 0) return
+      await new Promise(setImmediate)
+    } else {
+      target.files.create()
+      await source.files.readLater(data, 0, data.byteLength, offset)
+      await target.files.writeLater(data, offset)
+    }
+    check()
+  }
 }
 
 /**

@@ -38,6 +38,7 @@ export const ZERO = 2
 const MAGIC = 0x504d4745
 const VERSION = 1
 const HEADER_BYTES = SLOT_BYTES - STATE_BYTES
+const EMPTY_SLOT = Buffer.alloc(SLOT_BYTES)
 
 /** A page as read: `states` is undefined when nothing was ever written to it. */
 export interface MapPage {
@@ -67,7 +68,7 @@ export function encodeSlot(layer: number, page: number, sequence: number, states
 
 function slotSequence(slot: Buffer, layer: number, page: number): number | 'empty' | 'bad' {
   const magic = slot.readUInt32LE(0)
-  if (magic !== MAGIC) return magic === 0 && slot.every((byte) => byte === 0) ? 'empty' : 'bad'
+  if (magic !== MAGIC) return slot.equals(EMPTY_SLOT) ? 'empty' : 'bad'
   if (crc32(slot.subarray(8)) !== slot.readUInt32LE(4)) return 'bad'
   if (slot.readBigUInt64LE(8) !== BigInt(layer) || slot.readUInt32LE(16) !== page) return 'bad'
   if (slot.readUInt32LE(20) !== VERSION) return 'bad'

@@ -13,6 +13,9 @@ const DIRTY_PAGES = 256
 /** Pages that an unmap or a list of extents walks before it lets others run. */
 const PAGES_PER_TURN = 32
 
+/** Stretches of one layer up to this are read at once also as part of a long read. */
+const SHORT_RUN_BYTES = 32 * 1024
+
 /** What a volume needs of its store. */
 export interface VolumeHost {
   readonly space: Space
@@ -254,12 +257,15 @@ export class ThinVolume implements BlockDevice {
 
   async #readLater(offset: number, into: Uint8Array): Promise<void> {
     this.#gate.enter()
+    // Crossing to the pool and back for each of many short runs takes longer than reading them.
+    const short = this.#guard.allows() ? Math.min(SHORT_RUN_BYTES, this.#host.inlineReadBytes) : 0
     try {
       const end = offset + into.byteLength
       for (let at = offset; at < end; ) {
         const stop = this.#index.runEnd(at, end)
         const layer = this.#index.runLayer
         if (layer === undefined) into.fill(0, at - offset, stop - offset)
+        else if (stop - at <= short) layer.files.read(into, at - offset, stop - at, at)
         else await layer.files.readLater(into, at - offset, stop - at, at)
         at = stop
       }
