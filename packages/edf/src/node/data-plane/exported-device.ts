@@ -1,4 +1,5 @@
 import type { BlockDevice, Cancel, Done, Extent } from '@emberglass/iscsi'
+import { NoSpaceError } from '../store/errors.ts'
 
 /** Opens the volume behind an exported device, when somebody first reads or writes it. */
 export type OpenVolume = () => Promise<BlockDevice>
@@ -73,8 +74,12 @@ export class ExportedDevice implements BlockDevice {
     if (volume === undefined || this.#frozen !== undefined) {
       return this.#timed('writeMs', started, (opened) => opened.write(offset, data, cancel))
     }
-    const done = volume.write(offset, data, cancel)
-    if (done !== undefined) return this.#timed('writeMs', started, () => done)
+    try {
+      const done = volume.write(offset, data, cancel)
+      if (done !== undefined) return this.#timed('writeMs', started, () => done)
+    } catch (error) {
+      throw asSystemError(error)
+    }
     this.counters.writeMs += performance.now() - started
     return undefined
   }
@@ -188,6 +193,8 @@ export class ExportedDevice implements BlockDevice {
     this.#active++
     try {
       return await work(volume)
+    } catch (error) {
+      throw asSystemError(error)
     } finally {
       this.#active--
       this.#lastUse = performance.now()
@@ -197,4 +204,10 @@ export class ExportedDevice implements BlockDevice {
       }
     }
   }
+}
+
+/** The target knows a full device by the system's own code. */
+function asSystemError(error: unknown): unknown {
+  if (!(error instanceof NoSpaceError)) return error
+  return Object.assign(new Error(error.message, { cause: error }), { code: 'ENOSPC' })
 }

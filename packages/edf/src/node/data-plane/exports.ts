@@ -1,13 +1,14 @@
 import { createHash } from 'node:crypto'
+import type { IscsiServer, IscsiTarget, TargetAccess } from '@emberglass/iscsi'
 import type { Database } from '../database/database.ts'
 import type { StorageInstanceRow, VolumeRow } from '../database/rows.ts'
 import { messageOf } from '../errors.ts'
 import { KeyedLocks } from '../locks.ts'
 import { aclGroups, aclInitiators } from '../resources/acl-policy.ts'
 import type { StoredAuth } from '../resources/auth.ts'
+import { membersOf } from '../resources/initiator-groups.ts'
 import type { ThinStore } from '../store/thin-store.ts'
 import { type DeviceCounters, ExportedDevice } from './exported-device.ts'
-import type { IscsiServer, IscsiTarget, TargetAccess } from './iscsi-server.ts'
 
 const gib = 1024 ** 3
 /** A volume that nobody used for this long gives its open files back. */
@@ -25,6 +26,8 @@ interface Unit {
 interface Export {
   readonly target: IscsiTarget
   readonly units: Map<number, Unit>
+  /** Some initiator is admitted only because it had a session when it was taken off the list. */
+  lingers: boolean
 }
 
 /**
@@ -90,7 +93,10 @@ export class TargetExports {
       const wanted = this.#wanted(siUuid)
       const present = this.#exports.get(siUuid)
       if (wanted === undefined || present === undefined) return
-      await present.target.setAccess(this.#accessOf(wanted, this.#liveInitiators(present)))
+      const listed = this.#listed(siUuid)
+      const live = [...this.#liveInitiators(present)]
+      present.lingers = live.some((name) => !listed.has(name))
+      await present.target.setAccess(accessOf(wanted, [...listed, ...live]))
     })
   }
 
@@ -154,8 +160,11 @@ export class TargetExports {
   async #present(row: StorageInstanceRow): Promise<void> {
     let present = this.#exports.get(row.uuid)
     if (present === undefined) {
-      const target = this.#server.addTarget({ name: row.iqn, access: this.#accessOf(row, new Set()) })
-      present = { target, units: new Map() }
+      const target = this.#server.addTarget({
+        name: row.iqn,
+        access: accessOf(row, [...this.#listed(row.uuid)]),
+      })
+      present = { target, units: new Map(), lingers: false }
       this.#exports.set(row.uuid, present)
     }
     const volumes = this.#database.all<VolumeRow>(
@@ -204,48 +213,45 @@ export class TargetExports {
     for (const { device } of present.units.values()) await device.close()
   }
 
-  /**
-   * Who may log in. Being taken off the list does not end a session (some clients rewrite the list of others by
-   * mistake, whose I/O would stop); it counts from that initiator's next login on.
-   */
-  #accessOf(row: StorageInstanceRow, live: ReadonlySet<string>): TargetAccess {
-    const direct = aclInitiators({ database: this.#database }, row.uuid).map(({ id }) => id)
-    const grouped = aclGroups({ database: this.#database }, row.uuid).flatMap(({ seq }) =>
-      this.#database
-        .all<{ id: string }>(
-          `SELECT initiator.id FROM initiator_group_member member
-           JOIN initiator ON initiator.seq = member.initiator WHERE member.initiator_group = ?`,
-          seq,
-        )
-        .map(({ id }) => id),
-    )
-    const auth: StoredAuth = JSON.parse(row.auth)
-    const usesChap = auth.type === 'chap' || auth.type === 'mchap'
-    return {
-      initiators:
-        row.access_control_mode === 'allow_all' ? 'any' : [...new Set([...direct, ...grouped, ...live])],
-      ...(usesChap && {
-        chap: {
-          username: auth.target_user_name,
-          password: auth.target_pswd,
-          ...(auth.type === 'mchap' && {
-            mutual: { username: auth.initiator_user_name, password: auth.initiator_pswd },
-          }),
-        },
-      }),
-    }
+  /** Names on the access list, directly or through a group. */
+  #listed(siUuid: string): Set<string> {
+    const node = { database: this.#database }
+    const direct = aclInitiators(node, siUuid).map(({ id }) => id)
+    const grouped = aclGroups(node, siUuid).flatMap(({ seq }) => membersOf(node, seq).map(({ id }) => id))
+    return new Set([...direct, ...grouped].map((id) => id.toLowerCase()))
   }
 
   #liveInitiators({ target }: Export): ReadonlySet<string> {
-    return new Set(target.sessions().map(({ initiatorName }) => initiatorName))
+    return new Set(target.sessions().map(({ initiatorName }) => initiatorName.toLowerCase()))
   }
 
   /** Closes idle volumes, and takes those off the list who only stayed on it for their session. */
   async #sweep(): Promise<void> {
     for (const [uuid, present] of [...this.#exports]) {
       for (const { device } of present.units.values()) await device.closeIdle(idleMs).catch(() => undefined)
-      await this.refreshAccess(uuid).catch(() => undefined)
+      if (present.lingers) await this.refreshAccess(uuid).catch(() => undefined)
     }
+  }
+}
+
+/**
+ * Who may log in. Being taken off the list does not end a session (some clients rewrite the list of others by
+ * mistake, whose I/O would stop); it counts from that initiator's next login on.
+ */
+function accessOf(row: StorageInstanceRow, initiators: readonly string[]): TargetAccess {
+  const auth: StoredAuth = JSON.parse(row.auth)
+  const usesChap = auth.type === 'chap' || auth.type === 'mchap'
+  return {
+    initiators: row.access_control_mode === 'allow_all' ? 'any' : initiators,
+    ...(usesChap && {
+      chap: {
+        username: auth.target_user_name,
+        password: auth.target_pswd,
+        ...(auth.type === 'mchap' && {
+          mutual: { username: auth.initiator_user_name, password: auth.initiator_pswd },
+        }),
+      },
+    }),
   }
 }
 

@@ -26,6 +26,8 @@ export const noAuth: StoredAuth = {
 }
 
 const hidden = '(hidden)'
+/** RFC 7143, section 9.2.1: 96 bits. */
+const minimumSecretBytes = 12
 
 export function authView(auth: StoredAuth, path: string): Auth {
   const { access_key, secret_key, ...chap } = auth
@@ -66,6 +68,17 @@ export function mergeAuth(before: StoredAuth, change: AuthInput | undefined): St
   }
   if (merged.type === 'mchap' && (merged.initiator_user_name === '' || merged.initiator_pswd === '')) {
     throw validationFailed('auth: the type mchap needs initiator_user_name and initiator_pswd')
+  }
+  if (needsTarget && Buffer.byteLength(merged.target_pswd) < minimumSecretBytes) {
+    throw validationFailed(`auth: target_pswd needs at least ${minimumSecretBytes} characters`)
+  }
+  if (merged.type === 'mchap') {
+    if (Buffer.byteLength(merged.initiator_pswd) < minimumSecretBytes) {
+      throw validationFailed(`auth: initiator_pswd needs at least ${minimumSecretBytes} characters`)
+    }
+    if (merged.initiator_pswd === merged.target_pswd) {
+      throw validationFailed('auth: target_pswd and initiator_pswd must differ (RFC 7143, section 9.2.1)')
+    }
   }
   return merged
 }

@@ -16,7 +16,7 @@ import { lineage } from './tenants.ts'
 
 export const initiatorGroupPath = (name: string) => `/initiator_groups/${name}`
 
-export function membersOf(node: NodeContext, groupSeq: number): InitiatorRow[] {
+export function membersOf(node: Pick<NodeContext, 'database'>, groupSeq: number): InitiatorRow[] {
   return node.database.all<InitiatorRow>(
     `SELECT initiator.* FROM initiator_group_member member JOIN initiator ON initiator.seq = member.initiator
      WHERE member.initiator_group = ? ORDER BY member.seq`,

@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { test } from 'node:test'
+import { promisify } from 'node:util'
+import { IscsiError, openIscsiDisk, readBytes } from '@emberglass/iscsi'
+import { type Json, NodeUnderTest, storagePath, volumePathOf } from './testing.ts'
+
+const run = promisify(execFile)
+const cancel = { signal: new AbortController().signal }
+const host = 'iqn.1993-08.org.debian:01:host'
+const stranger = 'iqn.1993-08.org.debian:01:stranger'
+
+interface Login {
+  readonly initiatorName?: string
+  readonly lun?: number
+  readonly chap?: Parameters<typeof openIscsiDisk>[0]['chap']
+}
+
+function login(si: Json, { initiatorName = host, lun = 0, chap }: Login = {}) {
+  const portals = si.access.portals.map((portal: string) => {
+    const [address = '', port] = portal.split(':')
+    return { host: address, port: Number(port) }
+  })
+  return openIscsiDisk(
+    {
+      portals,
+      targetName: si.access.iqn,
+      lun,
+      initiatorName,
+      timeoutMs: 5000,
+      recoveryTimeoutMs: 500,
+      ...(chap && { chap }),
+    },
+    cancel,
+  )
+}
+
+async function admit(edf: NodeUnderTest, ai: Json, initiator = host): Promise<Json> {
+  const known = await edf.call('GET', `/initiators/${initiator}`)
+  if (known.status !== 200) {
+    await edf.ok('POST', '/initiators', { id: initiator, name: 'host', force: true })
+  }
+  await edf.ok('PUT', `${storagePath(ai)}/acl_policy`, { initiators: [{ path: `/initiators/${initiator}` }] })
+  return edf.ok('GET', storagePath(ai))
+}
+
+test('a volume is written, read back and identified over iSCSI by an initiator on the list only', async (t) => {
+  const edf = await NodeUnderTest.start(t)
+  const ai = await edf.createVolume('disk')
+  await assert.rejects(login(ai.storage_instances[0]), IscsiError)
+  const si = await admit(edf, ai)
+  await assert.rejects(login(si, { initiatorName: stranger }), IscsiError)
+  const disk = await login(si)
+  try {
+    assert.equal(disk.sizeBytes, 2 ** 30)
+    const bytes = randomBytes(1024 * 1024)
+    await disk.write(4096, bytes, cancel)
+    await disk.flush(cancel)
+    assert.deepEqual(Buffer.from(await readBytes(disk, 4096, bytes.length, cancel)), bytes)
+    assert.deepEqual((await edf.ok('GET', storagePath(ai))).active_initiators, [host])
+    const used = await edf.ok('GET', volumePathOf(ai))
+    assert.ok(used.physical_size >= bytes.length, `${used.physical_size} bytes are in use`)
+  } finally {
+    await disk[Symbol.asyncDispose]()
+  }
+  const portal = si.access.portals[0]
+  const url = `iscsi://${portal}/${si.access.iqn}/0`
+  const inquiry = await run('iscsi-inq', ['-i', host, '-e', '1', '-c', '0x80', url]).catch(
+    (error: unknown) => {
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+      throw error
+    },
+  )
+  if (inquiry === undefined) {
+    t.diagnostic('iscsi-inq is not installed: its part was left out')
+    return
+  }
+  assert.ok(inquiry.stdout.includes(si.volumes[0].uuid), inquiry.stdout)
+  assert.match((await run('iscsi-inq', ['-i', host, url])).stdout, /Vendor:DATERA[\s\S]*Product:IBLOCK/)
+  await assert.rejects(run('iscsi-inq', ['-i', stranger, url]))
+})
+
+test('snapshots, clones and restore hold what was written at their time', async (t) => {
+  const edf = await NodeUnderTest.start(t)
+  const ai = await edf.createVolume('history')
+  const disk = await login(await admit(edf, ai))
+  const fill = (value: number) => disk.write(0, Buffer.alloc(8192, value), cancel)
+  await fill(1)
+  const first = await edf.ok('POST', `${volumePathOf(ai)}/snapshots`, {})
+  await fill(2)
+  const second = await edf.ok('POST', `${ai.path}/snapshots`, {})
+  await fill(3)
+  const clone = await edf.ok('POST', '/app_instances', { name: 'one', clone_snapshot_src: first })
+  const whole = await edf.ok('POST', '/app_instances', { name: 'two', clone_snapshot_src: second })
+  const live = await edf.ok('POST', '/app_instances', {
+    name: 'three',
+    clone_volume_src: { path: '/app_instances/history/storage_instances/storage-1/volumes/volume-1' },
+  })
+  const firstByte = async (instance: Json): Promise<number | undefined> => {
+    const copy = await login(await admit(edf, instance))
+    try {
+      return (await readBytes(copy, 4096, 512, cancel))[0]
+    } finally {
+      await copy[Symbol.asyncDispose]()
+    }
+  }
+  assert.deepEqual([await firstByte(clone), await firstByte(whole), await firstByte(live)], [1, 2, 3])
+  await edf.refused(400, 'InvalidRequestError', 'PUT', volumePathOf(ai), { restore_point: first.utc_ts })
+  const refusal = await edf.refused(400, 'InvalidRequestError', 'PUT', ai.path, { admin_state: 'offline' })
+  assert.match(refusal.message, /override this warning/)
+  await edf.refused(400, 'InvalidRequestError', 'DELETE', ai.path)
+  await edf.ok('PUT', ai.path, { admin_state: 'offline', force: true })
+  await assert.rejects(Promise.resolve(readBytes(disk, 0, 512, cancel)))
+  await disk[Symbol.asyncDispose]()
+  const restored = await edf.ok('PUT', volumePathOf(ai), { restore_point: first.utc_ts })
+  assert.equal(restored.restore_point, first.utc_ts)
+  await edf.refused(404, 'NotFoundError', 'PUT', volumePathOf(ai), { restore_point: '1.000000000' })
+  await edf.ok('PUT', ai.path, { admin_state: 'online' })
+  assert.equal(await firstByte(ai), 1)
+  await edf.ok('PUT', ai.path, { admin_state: 'offline', force: true })
+  await edf.ok('PUT', ai.path, { restore_point: second.utc_ts })
+  await edf.ok('PUT', ai.path, { admin_state: 'online' })
+  assert.equal(await firstByte(ai), 2)
+})
+
+test('a volume that grows online shows its new size and keeps its bytes; a new volume is a new unit', async (t) => {
+  const edf = await NodeUnderTest.start(t)
+  const ai = await edf.createVolume('growing')
+  const si = await admit(edf, ai)
+  const disk = await login(si)
+  t.after(() => disk[Symbol.asyncDispose]())
+  await disk.write(0, Buffer.alloc(512, 7), cancel)
+  await edf.ok('PUT', volumePathOf(ai), { size: 2 })
+  await disk.rescan(cancel)
+  assert.equal(disk.sizeBytes, 2 ** 31)
+  await disk.write(2 ** 31 - 512, Buffer.alloc(512, 8), cancel)
+  assert.equal((await readBytes(disk, 0, 512, cancel))[0], 7)
+  await edf.ok('POST', `${si.path}/volumes`, { name: 'volume-2', size: 1 })
+  const second = await login(si, { lun: 1 })
+  assert.equal(second.sizeBytes, 2 ** 30)
+  await second[Symbol.asyncDispose]()
+  await edf.refused(400, 'InvalidRequestError', 'DELETE', `${si.path}/volumes/volume-2`, {})
+  await edf.ok('DELETE', `${si.path}/volumes/volume-2`, { force: true })
+  await assert.rejects(login(si, { lun: 1 }))
+})
+
+test('CHAP is asked for, one way and both ways', async (t) => {
+  const edf = await NodeUnderTest.start(t)
+  const ai = await edf.createVolume('chap')
+  const auth = `${storagePath(ai)}/auth`
+  await edf.refused(422, 'ValidationFailedError', 'PUT', auth, { type: 'chap' })
+  await edf.refused(422, 'ValidationFailedError', 'PUT', auth, {
+    type: 'chap',
+    target_user_name: 'host',
+    target_pswd: 'short',
+  })
+  await edf.ok('PUT', auth, { type: 'chap', target_user_name: 'host', target_pswd: 'twelve-letters' })
+  const si = await admit(edf, ai)
+  const oneWay = { username: 'host', password: 'twelve-letters' }
+  await assert.rejects(login(si), IscsiError)
+  await assert.rejects(login(si, { chap: { ...oneWay, password: 'another-secret' } }), IscsiError)
+  await (await login(si, { chap: oneWay }))[Symbol.asyncDispose]()
+  await edf.ok('PUT', auth, {
+    type: 'mchap',
+    target_pswd: '(hidden)',
+    initiator_user_name: 'array',
+    initiator_pswd: 'other-secret-here',
+  })
+  const mutual = { username: 'array', password: 'other-secret-here' }
+  await (await login(si, { chap: { ...oneWay, mutual } }))[Symbol.asyncDispose]()
+  await assert.rejects(
+    login(si, { chap: { ...oneWay, mutual: { ...mutual, password: 'wrong-secret-here' } } }),
+    IscsiError,
+  )
+  const clone = await edf.ok('POST', '/app_instances', {
+    name: 'chap-clone',
+    clone_volume_src: { path: volumePathOf(ai) },
+  })
+  await assert.rejects(login(await admit(edf, clone)), IscsiError)
+})
+
+test('being taken off the list lets a session go on and refuses the next one', async (t) => {
+  const edf = await NodeUnderTest.start(t)
+  const ai = await edf.createVolume('taken-off')
+  const si = await admit(edf, ai)
+  const disk = await login(si)
+  await edf.ok('PUT', `${si.path}/acl_policy`, { initiators: [] })
+  await disk.write(0, Buffer.alloc(512, 1), cancel)
+  await disk[Symbol.asyncDispose]()
+  await edf.ok('PUT', `${si.path}/acl_policy`, { initiators: [] })
+  await assert.rejects(login(si), IscsiError)
+})
+
+test('a group on the list admits its members, as they come and go', async (t) => {
+  const edf = await NodeUnderTest.start(t)
+  const ai = await edf.createVolume('grouped')
+  const si = ai.storage_instances[0]
+  await edf.ok('POST', '/initiators', { id: host, name: 'host' })
+  const group = await edf.ok('POST', '/initiator_groups', { name: 'hosts', members: [] })
+  await edf.ok('PUT', `${si.path}/acl_policy/initiator_groups`, { op: 'add', path: group.path })
+  await assert.rejects(login(si), IscsiError)
+  await edf.ok('PUT', `${group.path}/members`, { op: 'add', path: `/initiators/${host}` })
+  await (await login(si))[Symbol.asyncDispose]()
+  await edf.ok('PUT', `${group.path}/members`, { op: 'remove', path: `/initiators/${host}` })
+  await assert.rejects(login(si), IscsiError)
+})
