@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http'
+import type { Readable } from 'node:stream'
 import type { Bytes } from '../../kernel/bytes.ts'
 import { BackendError } from '../../kernel/errors.ts'
 
@@ -14,7 +14,7 @@ export class ClientGone extends BackendError {
  * @param stallMs how long the client may say nothing; 0 waits for ever
  * @throws ClientGone when the connection breaks, or the client stalls
  */
-export async function* bodyOf(body: IncomingMessage, stallMs: number): Bytes {
+export async function* bodyOf(body: Readable & { readonly complete?: boolean }, stallMs: number): Bytes {
   let lastMs = performance.now()
   let stalled = false
   const watch =
@@ -35,7 +35,8 @@ export async function* bodyOf(body: IncomingMessage, stallMs: number): Bytes {
       lastMs = performance.now()
     }
     // a request that is cut off ends without an error when its length was not announced
-    if (!body.complete) throw new ClientGone('The connection was closed before all data had arrived.')
+    if (body.complete === false)
+      throw new ClientGone('The connection was closed before all data had arrived.')
   } catch (error) {
     if (error instanceof ClientGone) throw error
     if (stalled) throw new ClientGone('The client sent nothing for too long.', error)

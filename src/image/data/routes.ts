@@ -1,7 +1,5 @@
-import { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Bytes } from '../../kernel/bytes.ts'
 import { Invalid } from '../../kernel/errors.ts'
 import type { ApiScope } from '../api.ts'
 import { HttpFault } from '../faults.ts'
@@ -22,7 +20,7 @@ export function dataRoutes({ app, environment, requestOf }: ApiScope): void {
     requireOctets(request)
     await uploadImage(environment, caller, {
       imageId: request.params.image_id,
-      data: dataOf(request, environment.settings.stallSeconds * 1000),
+      data: bodyOf(request.raw, environment.settings.stallSeconds * 1000),
       expectedBytes: announcedSize(request),
       storeId: headerOf(request, 'x-image-meta-store'),
     })
@@ -75,13 +73,6 @@ export function announcedSize(request: FastifyRequest): number | undefined {
 export function headerOf(request: FastifyRequest, name: string): string | undefined {
   const value = request.headers[name]
   return typeof value === 'string' ? value : value?.at(-1)
-}
-
-/** The image data in a request, whether it has a body or not. */
-export function dataOf(request: FastifyRequest, stallMs: number): Bytes {
-  return request.body instanceof IncomingMessage
-    ? bodyOf(request.body, stallMs)
-    : bodyOf(request.raw, stallMs)
 }
 
 /** After an answer that came before the data had ended, the rest is thrown away, but not for ever. */
