@@ -82,6 +82,7 @@ export class DataOutReceiver {
   accepts(task: Task, pdu: DataOut): boolean {
     return (
       task.sequenceEnd > task.received &&
+      pdu.lun === task.lun &&
       pdu.targetTransferTag === task.targetTransferTag &&
       pdu.dataSn === task.nextDataSn &&
       pdu.bufferOffset === task.received &&

@@ -265,7 +265,7 @@ export class Session implements PduHandler, DataOutHost {
     this.#draining.delete(tag)
     if (immediate) this.#immediate += 1
     const final = (flags & FINAL) !== 0
-    if (!final) this.#draining.add(tag)
+    if (!final) this.#drain(tag)
     try {
       const cdb = Buffer.from(from.subarray(at + 32, at + HEADER_BYTES))
       task.plan = this.#plan(task, cdb)
@@ -366,8 +366,9 @@ export class Session implements PduHandler, DataOutHost {
         if (pdu.final) this.#draining.delete(pdu.initiatorTaskTag)
         return undefined
       }
-      this.reject(RejectReason.protocolError, from, at)
-      this.#link.finish('Data-Out that was not asked for, or out of order')
+      // The command must not succeed; what else comes for it is thrown away.
+      if (!pdu.final) this.#drain(pdu.initiatorTaskTag)
+      this.fail(task, checkCondition(Conditions.notEnoughUnsolicitedData))
       return undefined
     }
     if (pdu.final) this.#draining.delete(pdu.initiatorTaskTag)
@@ -375,6 +376,12 @@ export class Session implements PduHandler, DataOutHost {
     this.#arriving = { kind: 'data', task, bytes: dataLength, final }
     this.sinkAt = task.received - task.bufferStart
     return task.buffer
+  }
+
+  /** Data that comes for a task after its end, up to the final PDU, is no error. */
+  #drain(tag: number): void {
+    this.#draining.add(tag)
+    if (this.#draining.size > 2 * QUEUE_DEPTH) this.#link.drop('too many commands without their data')
   }
 
   // --- ending tasks ---

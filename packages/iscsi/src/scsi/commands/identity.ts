@@ -8,8 +8,9 @@ import { Conditions, encodeSense } from '../sense.ts'
 import {
   COMPARE_AND_WRITE_BYTES,
   MAX_TRANSFER_BYTES,
-  MAX_UNMAP_BYTES,
+  MAX_UNMAP_BLOCKS,
   MAX_UNMAP_DESCRIPTORS,
+  MAX_WRITE_SAME_BYTES,
 } from './limits.ts'
 
 /** Peripheral qualifier 3, type 1F: there is no unit here. */
@@ -81,10 +82,10 @@ function blockLimits(unit: LogicalUnit): Buffer {
     maximumTransferLength: MAX_TRANSFER_BYTES / size,
     optimalTransferLength: 1048576 / size,
     maximumPrefetchLength: 0,
-    maximumUnmapBlocks: unit.thin ? MAX_UNMAP_BYTES / size : 0,
+    maximumUnmapBlocks: unit.thin ? MAX_UNMAP_BLOCKS : 0,
     maximumUnmapDescriptors: unit.thin ? MAX_UNMAP_DESCRIPTORS : 0,
     optimalUnmapGranularity: unit.thin ? Math.max(1, 4096 / size) : 0,
-    maximumWriteSameLength: MAX_UNMAP_BYTES / size,
+    maximumWriteSameLength: MAX_WRITE_SAME_BYTES / size,
   })
 }
 

@@ -10,7 +10,7 @@ import {
 } from '../command-table.ts'
 import { checkCondition, type LogicalUnit, SLICE_BYTES } from '../logical-unit.ts'
 import { Conditions } from '../sense.ts'
-import { MAX_UNMAP_BYTES, MAX_UNMAP_DESCRIPTORS } from './limits.ts'
+import { MAX_UNMAP_BLOCKS, MAX_UNMAP_DESCRIPTORS, MAX_WRITE_SAME_BYTES } from './limits.ts'
 import { refuseProtection } from './transfer.ts'
 
 /** Bytes given back in one step. */
@@ -46,13 +46,14 @@ function unmapRanges(unit: LogicalUnit, list: Buffer): ByteRange[] {
   if (descriptorBytes > list.byteLength - 8) throw checkCondition(Conditions.parameterListLengthError)
   if (count > MAX_UNMAP_DESCRIPTORS) throw checkCondition(Conditions.invalidFieldInParameterList)
   const ranges: ByteRange[] = []
+  let total = 0
   for (let at = 8; at < 8 + 16 * count; at += 16) {
     const lba = readUInt64(list, at)
     const blocks = list.readUInt32BE(at + 8)
     if (lba + blocks > unit.blocks) throw checkCondition(Conditions.addressOutOfRange)
-    const length = blocks * unit.blockSize
-    if (length > MAX_UNMAP_BYTES) throw checkCondition(Conditions.invalidFieldInParameterList)
-    if (length > 0) ranges.push({ offset: lba * unit.blockSize, length })
+    total += blocks
+    if (total > MAX_UNMAP_BLOCKS) throw checkCondition(Conditions.invalidFieldInParameterList)
+    if (blocks > 0) ranges.push({ offset: lba * unit.blockSize, length: blocks * unit.blockSize })
   }
   return ranges
 }
@@ -71,7 +72,7 @@ function writeSame(context: CommandContext): Plan {
   const offset = unit.byteRange(lba, transferBlocks(cdb))
   const blocks = transferBlocks(cdb) || unit.blocks - lba
   const length = blocks * unit.blockSize
-  if (length > MAX_UNMAP_BYTES) throw checkCondition(Conditions.invalidFieldInCommand)
+  if (length > MAX_WRITE_SAME_BYTES) throw checkCondition(Conditions.invalidFieldInCommand)
   const range = { offset, length }
   if (noData) return { kind: 'run', run: (cancel) => fill(unit, range, undefined, mayUnmap, cancel) }
   return {
@@ -91,7 +92,8 @@ async function fill(
   mayUnmap: boolean,
   cancel: Cancel,
 ): Promise<Outcome> {
-  if (!block || block.every((byte) => byte === 0)) {
+  // With the UNMAP bit the data does not matter: what is unmapped reads as zeroes.
+  if (mayUnmap || !block || block.every((byte) => byte === 0)) {
     const zero = mayUnmap
       ? (offset: number, length: number) => unit.unmap(offset, length, cancel)
       : (offset: number, length: number) => unit.writeZeroes(offset, length, cancel)

@@ -10,7 +10,7 @@ import {
 } from '../command-table.ts'
 import { checkCondition, type LogicalUnit, SLICE_BYTES } from '../logical-unit.ts'
 import { Conditions } from '../sense.ts'
-import { COMPARE_AND_WRITE_BYTES } from './limits.ts'
+import { COMPARE_AND_WRITE_BYTES, MAX_COLLECT_BYTES } from './limits.ts'
 import { addressed, refuseProtection } from './transfer.ts'
 
 /** @throws ScsiError `miscompare` with the offset of the first byte that differs */
@@ -39,6 +39,13 @@ async function compareRange(
   }
 }
 
+/** The bytes a command addresses whose data is needed whole. */
+function collected(context: CommandContext): { offset: number; length: number } {
+  const range = addressed(context)
+  if (range.length > MAX_COLLECT_BYTES) throw checkCondition(Conditions.invalidFieldInCommand)
+  return range
+}
+
 function verify(context: CommandContext): Plan {
   const { unit, cdb } = context
   refuseProtection(cdb)
@@ -55,7 +62,7 @@ function verify(context: CommandContext): Plan {
       },
     }
   }
-  const { offset, length } = addressed(context)
+  const { offset, length } = collected(context)
   const sent = check === 3 ? Math.min(length, unit.blockSize) : length
   return {
     kind: 'collect',
@@ -82,7 +89,7 @@ function writeAndVerify(context: CommandContext): Plan {
   refuseProtection(cdb)
   const check = (cdb.readUInt8(1) >> 1) & 3
   if (check > 1) throw checkCondition(Conditions.invalidFieldInCommand)
-  const { offset, length } = addressed(context)
+  const { offset, length } = collected(context)
   return {
     kind: 'collect',
     length,
@@ -108,8 +115,8 @@ function compareAndWrite({ unit, cdb, dataOutLength }: CommandContext): Plan {
   const length = blocks * unit.blockSize
   if (length > COMPARE_AND_WRITE_BYTES) throw checkCondition(Conditions.invalidFieldInCommand)
   const offset = unit.byteRange(logicalBlockAddress(cdb), blocks)
-  if (blocks === 0) return { kind: 'done' }
   if (dataOutLength !== 2 * length) throw checkCondition(Conditions.invalidFieldInCommand)
+  if (blocks === 0) return { kind: 'done' }
   const durable = (cdb.readUInt8(1) & 0x08) !== 0
   return {
     kind: 'collect',
@@ -125,7 +132,7 @@ function compareAndWrite({ unit, cdb, dataOutLength }: CommandContext): Plan {
 function orWrite(context: CommandContext): Plan {
   const { unit, cdb } = context
   refuseProtection(cdb)
-  const { offset, length } = addressed(context)
+  const { offset, length } = collected(context)
   return {
     kind: 'collect',
     length,
