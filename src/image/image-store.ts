@@ -53,7 +53,7 @@ export interface ImageStoreDefinition<Settings> {
 }
 
 /** A definition of whatever settings, as lists of definitions have it. */
-export type AnyImageStoreDefinition = ImageStoreDefinition<Readonly<Record<string, unknown>>>
+export type AnyImageStoreDefinition = ImageStoreDefinition<object>
 
 export function defineImageStore<Settings>(
   definition: ImageStoreDefinition<Settings>,

@@ -66,7 +66,7 @@ export function configureStores(options: {
     const section = sectionOf(id)
     const inherit = multiStore ? ['backend_defaults'] : []
     const { description, weight } = config.read(section, storeOptions, inherit)
-    const settings = config.read(section, definition.options, inherit)
+    const settings = config.read<object>(section, definition.options, inherit)
     const store = definition.create(settings, {
       name: id,
       initiatorName: options.initiatorName,

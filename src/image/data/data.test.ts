@@ -10,7 +10,6 @@ import { onEachEngine } from '../../kernel/db/testing.ts'
 import { jobMigrations } from '../../kernel/jobs/migrations.ts'
 import type { ImageTables } from '../db/tables.ts'
 import { defineImageStore } from '../image-store.ts'
-import { imageStores } from '../stores/index.ts'
 import { MemoryStore } from '../stores/memory.ts'
 import { startTestService, type TestService } from '../testing.ts'
 
@@ -321,7 +320,7 @@ onEachEngine((engine) => {
     {
       await using service = await startTestService(database, {
         conf,
-        definitions: [flaky, ...imageStores.slice(0, 1)],
+        definitions: [flaky],
       })
       const id = await create(service)
       assert.equal((await service.call('alice', 'PUT', `/v2/images/${id}/file`, 'data', octets)).status, 204)
@@ -332,7 +331,7 @@ onEachEngine((engine) => {
     away = false
     await using next = await startTestService(database, {
       conf,
-      definitions: [flaky, ...imageStores.slice(0, 1)],
+      definitions: [flaky],
     })
     await until(async () => memory.imageIds.length === 0)
     await next.jobs.idle()
