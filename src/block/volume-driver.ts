@@ -126,6 +126,9 @@ export interface VolumeBackend {
   readonly stateDirectory: string
 }
 
+/** A definition of whatever settings, as lists of definitions have it. */
+export type AnyVolumeDriverDefinition = VolumeDriverDefinition<object>
+
 export function defineVolumeDriver<Settings>(
   definition: VolumeDriverDefinition<Settings>,
 ): VolumeDriverDefinition<Settings> {

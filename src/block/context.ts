@@ -1,0 +1,33 @@
+import type { Kysely, Transaction } from 'kysely'
+import type { JobQueue, Json } from '../kernel/jobs/job-queue.ts'
+import type { Logger } from '../kernel/log.ts'
+import type { Backends } from './backends.ts'
+import type { Tables } from './db/tables.ts'
+import type { ImageService } from './image-service.ts'
+import type { BlockSettings } from './settings.ts'
+
+/** What the verbs of the block storage service work with. */
+export interface Block {
+  /** Inside a transaction use only the transaction: SQLite has one connection, anything else waits for ever. */
+  readonly db: Kysely<Tables>
+  readonly engine: 'sqlite' | 'postgres'
+  readonly jobs: JobQueue
+  readonly log: Logger
+  readonly settings: BlockSettings
+  readonly backends: Backends
+  readonly images: ImageService
+  readonly now: () => Date
+}
+
+/** A connection or a transaction on the service's tables. */
+export type BlockDb = Kysely<Tables> | Transaction<Tables>
+
+/** Enqueues a job in the transaction of the state change that it belongs to. */
+export async function enqueue(
+  block: Pick<Block, 'jobs'>,
+  transaction: Transaction<Tables>,
+  kind: string,
+  job: { resource: string; payload: Json; requestId: string },
+): Promise<void> {
+  await block.jobs.enqueue(transaction.$pickTables<'jobs'>(), { kind }, job)
+}

@@ -1,0 +1,7 @@
+import type { Migrations } from '../../kernel/db/migrate.ts'
+import * as blockStorage from './migrations/0001-block-storage.ts'
+
+/** The block storage service's tables. Owner name for `migrate`: `block`. */
+export const blockMigrations: Migrations = {
+  '0001-block-storage': blockStorage,
+}

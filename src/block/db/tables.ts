@@ -1,0 +1,179 @@
+import type { JobTables } from '../../kernel/jobs/job-queue.ts'
+
+/**
+ * The tables of the block storage service. Times are ISO-8601 text, sizes GiB as the API counts them, flags 0 or
+ * 1; open-ended maps (metadata, extra specs, connectors) are JSON objects in text.
+ */
+export interface BlockTables {
+  volumes: VolumesTable
+  snapshots: SnapshotsTable
+  volume_attachments: VolumeAttachmentsTable
+  volume_types: VolumeTypesTable
+  volume_type_projects: VolumeTypeProjectsTable
+  default_volume_types: DefaultVolumeTypesTable
+  volume_quotas: VolumeQuotasTable
+  volume_quota_classes: VolumeQuotaClassesTable
+  volume_quota_locks: VolumeQuotaLocksTable
+  volume_messages: VolumeMessagesTable
+  volume_services: VolumeServicesTable
+}
+
+/** The service's own tables and the queue that they share a database with. */
+export type Tables = BlockTables & JobTables
+
+export interface VolumesTable {
+  id: string
+  project_id: string
+  user_id: string
+  name: string | null
+  description: string | null
+  size_gib: number
+  /** While an extend runs: the size it will have. */
+  pending_size_gib: number | null
+  status: string
+  /** What `status` returns to after an extend or an upload. */
+  previous_status: string | null
+  attach_status: string
+  migration_status: string | null
+  /** `host@backend#pool`; null until the scheduler has chosen. */
+  host: string | null
+  availability_zone: string | null
+  volume_type_id: string | null
+  /** Kept when the snapshot is gone. */
+  snapshot_id: string | null
+  /** Kept when the source is gone. */
+  source_volume_id: string | null
+  bootable: number
+  multiattach: number
+  replication_status: string | null
+  group_id: string | null
+  encryption_key_id: string | null
+  consumes_quota: number
+  /** The driver's own note, see `Created`. */
+  provider_location: string | null
+  provider_id: string | null
+  /** `volume_services.id` of the backend's service. */
+  service_id: string | null
+  /** JSON, strings by key. */
+  metadata: string
+  /** JSON: `readonly`, `attached_mode`. Shown merged into the metadata. */
+  admin_metadata: string
+  /** JSON; null for a volume that has nothing of an image. */
+  image_metadata: string | null
+  created_at: string
+  updated_at: string | null
+  launched_at: string | null
+}
+
+export interface SnapshotsTable {
+  id: string
+  project_id: string
+  user_id: string
+  volume_id: string
+  volume_type_id: string | null
+  name: string | null
+  description: string | null
+  size_gib: number
+  status: string
+  /** `NN%`. */
+  progress: string | null
+  encryption_key_id: string | null
+  consumes_quota: number
+  provider_location: string | null
+  metadata: string
+  created_at: string
+  updated_at: string | null
+}
+
+export interface VolumeAttachmentsTable {
+  id: string
+  volume_id: string
+  project_id: string
+  /** UUID of the server, where there is one. */
+  instance_id: string | null
+  attached_host: string | null
+  mountpoint: string | null
+  /** `rw`, `ro`, or the text `null` while it is not known. */
+  attach_mode: string
+  attach_status: string
+  /** JSON. */
+  connector: string | null
+  /** JSON: driver_volume_type and data, flattened as the API shows them. */
+  connection_info: string | null
+  attached_at: string | null
+  detached_at: string | null
+  created_at: string
+}
+
+export interface VolumeTypesTable {
+  id: string
+  name: string
+  description: string | null
+  is_public: number
+  /** JSON, strings by key. */
+  extra_specs: string
+  created_at: string
+  updated_at: string | null
+}
+
+/** Who may use a private type. */
+export interface VolumeTypeProjectsTable {
+  volume_type_id: string
+  project_id: string
+}
+
+export interface DefaultVolumeTypesTable {
+  project_id: string
+  volume_type_id: string
+}
+
+/** A project's own limits; -1 is none. */
+export interface VolumeQuotasTable {
+  project_id: string
+  resource: string
+  hard_limit: number
+}
+
+export interface VolumeQuotaClassesTable {
+  class_name: string
+  resource: string
+  hard_limit: number
+}
+
+/** One row per project, updated to serialise what counts against its quota. */
+export interface VolumeQuotaLocksTable {
+  project_id: string
+  taken: number
+}
+
+export interface VolumeMessagesTable {
+  id: string
+  project_id: string
+  request_id: string
+  resource_type: string
+  resource_uuid: string | null
+  /** `001` to `016`. */
+  action_id: string
+  /** `001` to `030`. */
+  detail_id: string
+  event_id: string
+  /** What exactly went wrong, for the user; appended to the detail's general text. */
+  sentence: string | null
+  message_level: string
+  expires_at: string
+  created_at: string
+}
+
+export interface VolumeServicesTable {
+  id: string
+  host: string
+  binary: string
+  availability_zone: string
+  disabled: number
+  disabled_reason: string | null
+  /** `up` or `down`: whether the backend answers. */
+  backend_state: string | null
+  created_at: string
+  /** The last sign of life. */
+  updated_at: string
+}

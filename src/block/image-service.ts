@@ -1,0 +1,43 @@
+import type { BlockDevice } from '@emberglass/iscsi'
+import type { ByteRange, Bytes } from '../kernel/bytes.ts'
+import type { Call } from '../kernel/call.ts'
+
+/** What the block storage service has to know of an image. */
+export interface ImageFacts {
+  readonly id: string
+  readonly name: string | undefined
+  /** `queued`, `saving`, `active`, `deactivated`… */
+  readonly status: string
+  readonly visibility: string
+  readonly ownerProjectId: string | undefined
+  /** Bytes of the stored data. */
+  readonly sizeBytes: number | undefined
+  /** Bytes of the disk inside. */
+  readonly virtualSizeBytes: number | undefined
+  readonly diskFormat: string | undefined
+  readonly containerFormat: string | undefined
+  readonly minDiskGib: number
+  readonly minRamMib: number
+  /** MD5, hexadecimal. */
+  readonly checksum: string | undefined
+  readonly osHashAlgo: string | undefined
+  readonly osHashValue: string | undefined
+  /** All other properties that are text, protected ones included. */
+  readonly properties: Readonly<Record<string, string>>
+}
+
+/** What the block storage service needs of images; filled with a client of the Image API. */
+export interface ImageService {
+  /**
+   * The image as the caller sees it.
+   * @param token the caller's; undefined asks as the service itself
+   * @throws NotFound, Forbidden
+   */
+  show(imageId: string, token: string | undefined, signal: AbortSignal): Promise<ImageFacts>
+  /**
+   * Random, ranged reads of the image's stored bytes, as the service itself. `sizeBytes` is rounded up to
+   * `blockSize`; the tail reads as zeroes.
+   */
+  open(imageId: string, call: Call): Promise<BlockDevice>
+  download(imageId: string, range: ByteRange | undefined, call: Call): Bytes
+}

@@ -1,0 +1,52 @@
+/** Where a request came in: makes the URLs of `links`. */
+export class Links {
+  readonly #prefix: string
+  readonly #project: string
+
+  /**
+   * @param prefix scheme, host and path before `/v3`
+   * @param projectId the project in the request's URL, if it had one: links then have it too
+   */
+  constructor(prefix: string, projectId: string | undefined) {
+    this.#prefix = prefix
+    this.#project = projectId === undefined ? '' : `/${projectId}`
+  }
+
+  /** `self` of what lies at `path`, `/volumes/…`. */
+  self(path: string): string {
+    return `${this.#prefix}/v3${this.#project}${path}`
+  }
+
+  /** The pair that resources carry. */
+  of(path: string): readonly { rel: string; href: string }[] {
+    return [
+      { rel: 'self', href: this.self(path) },
+      { rel: 'bookmark', href: `${this.#prefix}${this.#project}${path}` },
+    ]
+  }
+}
+
+/**
+ * The prefix of a request's links.
+ * @param publicEndpoint the option of that name; wins over everything
+ * @see block-storage-api specification 1.1
+ */
+export function linkPrefix(
+  request: { protocol: string; headers: Readonly<Record<string, string | string[] | undefined>> },
+  publicEndpoint: string | undefined,
+): string {
+  if (publicEndpoint !== undefined) return publicEndpoint.replace(/\/+$/, '')
+  const forwarded = String(request.headers['x-forwarded-host'] ?? '')
+    .split(',')
+    .at(-1)
+    ?.trim()
+  const host = forwarded || request.headers['host'] || 'localhost'
+  return `${request.protocol}://${/^[\w.\-:[\]]+$/.test(String(host)) ? host : 'localhost'}`
+}
+
+/** A date as this API writes it: naive UTC with microseconds. @see specification 1.4 */
+export function wireDate(iso: string): string
+export function wireDate(iso: string | null): string | null
+export function wireDate(iso: string | null): string | null {
+  return iso === null ? null : `${iso.slice(0, 23)}000`
+}

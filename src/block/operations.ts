@@ -1,0 +1,33 @@
+import { attachmentOperations } from './attachments/routes.ts'
+import type { Block } from './context.ts'
+import { extensionOperations } from './extensions.ts'
+import { messageOperations } from './messages/routes.ts'
+import type { Operation } from './operation.ts'
+import { poolOperations } from './pools.ts'
+import { quotaOperations } from './quotas/routes.ts'
+import { resourceFilterOperations } from './resource-filters.ts'
+import { serviceOperations } from './services/routes.ts'
+import { snapshotOperations } from './snapshots/routes.ts'
+import { typeDetailOperations } from './types/detail-routes.ts'
+import { typeOperations } from './types/routes.ts'
+import { volumeActions } from './volumes/actions.ts'
+import { volumeOperations } from './volumes/routes.ts'
+import { zoneOperations } from './zones.ts'
+
+/** Every operation of the API. */
+export function blockOperations(block: Block): readonly Operation[] {
+  return [
+    ...volumeOperations(block, volumeActions(block)),
+    ...snapshotOperations(block),
+    ...typeOperations(block),
+    ...typeDetailOperations(block),
+    ...attachmentOperations(block),
+    ...quotaOperations(block),
+    ...messageOperations(block),
+    ...serviceOperations(block),
+    ...poolOperations(block),
+    ...zoneOperations(block),
+    ...extensionOperations(),
+    ...resourceFilterOperations(),
+  ]
+}

@@ -1,0 +1,62 @@
+import { sql } from 'kysely'
+import { GiB } from '../../kernel/bytes.ts'
+import type { PoolAt } from '../backends.ts'
+import type { Block } from '../context.ts'
+import { type Candidate, gibOf } from './pools.ts'
+
+/** A candidate with what the service itself knows of it. */
+export interface PoolCandidate extends Candidate {
+  readonly at: PoolAt
+}
+
+/** Every pool of the backends that are up, with what has been promised on it. Disabled services' are left out. */
+export async function poolCandidates(
+  block: Pick<Block, 'db' | 'backends'>,
+  signal: AbortSignal,
+  options: { withDisabled?: boolean } = {},
+): Promise<readonly PoolCandidate[]> {
+  const pools = await block.backends.pools(signal)
+  const used = await sql<{ host: string; size: number; count: number }>`
+    select host, sum(coalesce(pending_size_gib, size_gib)) as size, count(*) as count
+    from volumes where host is not null group by host`.execute(block.db)
+  const byHost = new Map(used.rows.map((row) => [row.host, row]))
+  const disabled = new Set(
+    (await block.db.selectFrom('volume_services').select('host').where('disabled', '=', 1).execute()).map(
+      (service) => service.host,
+    ),
+  )
+  return pools
+    .filter(({ backend }) => options.withDisabled || !disabled.has(backend.host))
+    .map((at) => {
+      const row = byHost.get(at.host)
+      return candidate(at, Number(row?.size ?? 0) * GiB, Number(row?.count ?? 0))
+    })
+}
+
+function candidate(at: PoolAt, provisionedBytes: number, volumes: number): PoolCandidate {
+  const { backend, pool, host } = at
+  const { reservedPercentage, overSubscriptionRatio } = backend
+  return {
+    at,
+    host,
+    availabilityZone: backend.availabilityZone,
+    totalBytes: pool.totalBytes,
+    freeBytes: pool.freeBytes,
+    provisionedBytes,
+    reservedPercentage,
+    overSubscriptionRatio,
+    capabilities: {
+      ...pool.capabilities,
+      volume_backend_name: backend.volumeBackendName,
+      pool_name: pool.name,
+      total_capacity_gb: gibOf(pool.totalBytes),
+      free_capacity_gb: gibOf(pool.freeBytes),
+      allocated_capacity_gb: gibOf(provisionedBytes),
+      provisioned_capacity_gb: gibOf(provisionedBytes),
+      reserved_percentage: reservedPercentage,
+      max_over_subscription_ratio: String(overSubscriptionRatio),
+      total_volumes: volumes,
+      backend_state: backend.state === 'up' ? 'up' : 'down',
+    },
+  }
+}

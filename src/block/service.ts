@@ -1,0 +1,128 @@
+import { hostname } from 'node:os'
+import type { Kysely } from 'kysely'
+import type { Config } from '../kernel/config/config.ts'
+import type { Database } from '../kernel/db/database.ts'
+import { messageOf } from '../kernel/errors.ts'
+import type { ApiServer } from '../kernel/http/api-server.ts'
+import type { TokenValidator } from '../kernel/http/request-context.ts'
+import type { AnyJobDefinition, JobQueue } from '../kernel/jobs/job-queue.ts'
+import type { Locks } from '../kernel/locks/locks.ts'
+import type { Logger } from '../kernel/log.ts'
+import { createBlockApi } from './api.ts'
+import { createBackends } from './backends.ts'
+import type { AnyVolumeDriverDefinition } from './volume-driver.ts'
+import type { Block } from './context.ts'
+import type { Tables } from './db/tables.ts'
+import type { ImageService } from './image-service.ts'
+import { blockJobs } from './jobs.ts'
+import { purgeMessages } from './messages/queries.ts'
+import { blockOperations } from './operations.ts'
+import { recordHeartbeat } from './services/heartbeat.ts'
+import { readBlockSettings } from './settings.ts'
+import { createFirstTypes } from './types/first.ts'
+
+export interface BlockServiceOptions {
+  /** Shared with other services, and migrated: `migrate(kysely, 'block', blockMigrations)`. */
+  readonly database: Database<Tables>
+  readonly jobs: JobQueue
+  readonly locks: Locks
+  readonly log: Logger
+  /** `cinder.conf`. */
+  readonly config: Config
+  readonly tokens: TokenValidator
+  readonly images: ImageService
+  readonly volumeDrivers: readonly AnyVolumeDriverDefinition[]
+  readonly stateDirectory: string
+  /** First part of `host@backend`; `[DEFAULT] host` wins. */
+  readonly host: string
+  /** Our own initiator name, for the data path. */
+  readonly initiatorName: string
+  readonly now?: () => Date
+}
+
+/** The block storage service: an API and the jobs behind it. */
+export interface BlockService extends AsyncDisposable {
+  /** Not listening yet. */
+  readonly api: ApiServer
+  readonly jobDefinitions: readonly AnyJobDefinition[]
+  /** Makes the first volume types and begins to start the backends; does not wait for them. */
+  start(): Promise<void>
+  /** Resolves when every backend has started or failed once. For tests. */
+  backendsTried(signal: AbortSignal): Promise<void>
+}
+
+/** Between two looks for expired messages, in milliseconds. */
+const purgeIntervalMs = 3_600_000
+
+export async function createBlockService(options: BlockServiceOptions): Promise<BlockService> {
+  const { config, log, locks } = options
+  const settings = readBlockSettings(config)
+  const host = settings.host || options.host || hostname()
+  const backends = createBackends({
+    config,
+    settings,
+    definitions: options.volumeDrivers,
+    locks,
+    log,
+    stateDirectory: options.stateDirectory,
+    host,
+    initiatorName: options.initiatorName,
+  })
+  const db: Kysely<Tables> = options.database.kysely
+  const block: Block = {
+    db,
+    engine: options.database.engine,
+    jobs: options.jobs,
+    log,
+    settings,
+    backends,
+    images: options.images,
+    now: options.now ?? (() => new Date()),
+  }
+  const api = createBlockApi({ log, tokens: options.tokens, settings, operations: blockOperations(block) })
+  const stopping = new AbortController()
+  const timers: NodeJS.Timeout[] = []
+  const background = new Set<Promise<void>>()
+
+  function run(what: string, work: () => Promise<void>): void {
+    const running = work()
+      .catch((error: unknown) => {
+        if (!stopping.signal.aborted)
+          log.warn({ error: messageOf(error) }, `${what} failed, will be tried again`)
+      })
+      .finally(() => background.delete(running))
+    background.add(running)
+  }
+
+  function every(milliseconds: number, what: string, work: () => Promise<void>): void {
+    run(what, work)
+    const timer = setInterval(() => run(what, work), milliseconds)
+    timer.unref()
+    timers.push(timer)
+  }
+
+  return {
+    api,
+    jobDefinitions: blockJobs(block),
+    async start() {
+      await createFirstTypes(block)
+      backends.start()
+      every(settings.reportIntervalSeconds * 1000, 'the heartbeat', async () => {
+        await backends.check(stopping.signal)
+        await recordHeartbeat(block, host)
+      })
+      every(purgeIntervalMs, 'removing expired messages', () => purgeMessages(block))
+      await recordHeartbeat(block, host)
+    },
+    async backendsTried(signal) {
+      await backends.pools(signal)
+    },
+    async [Symbol.asyncDispose]() {
+      stopping.abort(new Error('the service is stopping'))
+      for (const timer of timers) clearInterval(timer)
+      await Promise.all(background)
+      await backends[Symbol.asyncDispose]()
+      await api.close()
+    },
+  }
+}

@@ -1,0 +1,104 @@
+import type { Config } from '../kernel/config/config.ts'
+import { boolean, integer, list, optionalText, seconds, text } from '../kernel/config/options.ts'
+
+const options = {
+  host: text('host', { help: 'First part of every host@backend; the name of this machine unless set.' }),
+  enabledBackends: list('enabled_backends', { help: 'Names of the sections that configure backends.' }),
+  defaultVolumeType: text('default_volume_type', {
+    help: 'Type of volumes that are created without one.',
+    default: '__DEFAULT__',
+  }),
+  storageAvailabilityZone: text('storage_availability_zone', {
+    help: 'Availability zone of this node.',
+    default: 'nova',
+  }),
+  defaultAvailabilityZone: optionalText('default_availability_zone', {
+    help: 'Availability zone of volumes that ask for none; storage_availability_zone unless set.',
+  }),
+  allowAvailabilityZoneFallback: boolean('allow_availability_zone_fallback', {
+    help: 'Use the default zone when the one asked for does not exist.',
+  }),
+  clonedVolumeSameAz: boolean('cloned_volume_same_az', {
+    help: 'A clone must be in the zone of its source.',
+    default: true,
+  }),
+  osapiMaxLimit: integer('osapi_max_limit', { help: 'Most items on a page.', default: 1000, min: 1 }),
+  publicEndpoint: optionalText('public_endpoint', { help: 'Prefix of links in answers.' }),
+  messageTtlSeconds: seconds('message_ttl', { help: 'How long user messages are kept.', default: 2_592_000 }),
+  serviceDownSeconds: seconds('service_down_time', {
+    help: 'Age of the last heartbeat after which a service is down.',
+    default: 60,
+  }),
+  reportIntervalSeconds: integer('report_interval', {
+    help: 'Seconds between heartbeats.',
+    default: 10,
+    min: 1,
+  }),
+  schedulerMaxAttempts: integer('scheduler_max_attempts', {
+    help: 'Backends that are tried for a volume before it fails.',
+    default: 3,
+    min: 1,
+  }),
+  volumeNameTemplate: text('volume_name_template', {
+    help: 'Names of volumes on backends.',
+    default: 'volume-%s',
+  }),
+  snapshotNameTemplate: text('snapshot_name_template', {
+    help: 'Names of snapshots on backends.',
+    default: 'snapshot-%s',
+  }),
+  noSnapshotGbQuota: boolean('no_snapshot_gb_quota', { help: 'Snapshots do not count as gigabytes.' }),
+  useDefaultQuotaClass: boolean('use_default_quota_class', {
+    help: 'The quota class "default" overrides the limits of this file.',
+    default: true,
+  }),
+  quotaVolumes: integer('quota_volumes', { help: 'Volumes of a project.', default: 10, min: -1 }),
+  quotaSnapshots: integer('quota_snapshots', { help: 'Snapshots of a project.', default: 10, min: -1 }),
+  quotaGigabytes: integer('quota_gigabytes', {
+    help: 'GiB of the volumes and snapshots of a project.',
+    default: 1000,
+    min: -1,
+  }),
+  quotaBackups: integer('quota_backups', { help: 'Backups of a project.', default: 10, min: -1 }),
+  quotaBackupGigabytes: integer('quota_backup_gigabytes', {
+    help: 'GiB of the backups of a project.',
+    default: 1000,
+    min: -1,
+  }),
+  quotaGroups: integer('quota_groups', { help: 'Groups of a project.', default: 10, min: -1 }),
+  perVolumeSizeLimit: integer('per_volume_size_limit', {
+    help: 'GiB of the largest volume.',
+    default: -1,
+    min: -1,
+  }),
+  maxOverSubscriptionRatio: text('max_over_subscription_ratio', {
+    help: 'How much more thin pools may promise than they have.',
+    default: '20.0',
+  }),
+  reservedPercentage: integer('reserved_percentage', {
+    help: 'Share of a pool that is kept free.',
+    default: 0,
+    min: 0,
+    max: 100,
+  }),
+} as const
+
+const authtokenOptions = {
+  wwwAuthenticateUri: text('www_authenticate_uri', {
+    help: 'What a 401 names as the place to get a token.',
+    deprecatedNames: ['auth_uri'],
+  }),
+} as const
+
+/** What `cinder.conf` says outside the sections of backends. */
+export interface BlockSettings extends ReturnType<typeof readDefaults> {
+  readonly wwwAuthenticateUri: string
+}
+
+function readDefaults(config: Config) {
+  return config.read('DEFAULT', options)
+}
+
+export function readBlockSettings(config: Config): BlockSettings {
+  return { ...readDefaults(config), ...config.read('keystone_authtoken', authtokenOptions) }
+}

@@ -1,0 +1,6 @@
+import type { AnyVolumeDriverDefinition } from '../volume-driver.ts'
+import datera from './datera/definition.ts'
+import memory from './memory.ts'
+
+/** Every driver that `volume_driver =` may name. */
+export const volumeDrivers: readonly AnyVolumeDriverDefinition[] = [datera, memory]

@@ -1,0 +1,39 @@
+import { GiB } from '../../kernel/bytes.ts'
+import type { BlockDb } from '../context.ts'
+import type { BlockSettings } from '../settings.ts'
+import type { SnapshotRow } from '../snapshots/queries.ts'
+import { stringMapOf, typeFacts } from '../types/queries.ts'
+import type { BackendSnapshot, BackendVolume } from '../volume-driver.ts'
+import type { VolumeRow } from './queries.ts'
+
+/** A volume as drivers see it. */
+export async function backendVolume(
+  db: BlockDb,
+  settings: BlockSettings,
+  row: VolumeRow,
+): Promise<BackendVolume> {
+  return {
+    id: row.id,
+    name: settings.volumeNameTemplate.replace('%s', row.id),
+    sizeBytes: row.size_gib * GiB,
+    projectId: row.project_id,
+    type: await typeFacts(db, row.volume_type_id),
+    metadata: stringMapOf(row.metadata),
+    providerLocation: row.provider_location ?? undefined,
+  }
+}
+
+/** A snapshot as drivers see it. @param volume the row of the volume it is of */
+export async function backendSnapshot(
+  db: BlockDb,
+  settings: BlockSettings,
+  row: SnapshotRow,
+  volume: VolumeRow,
+): Promise<BackendSnapshot> {
+  return {
+    id: row.id,
+    name: settings.snapshotNameTemplate.replace('%s', row.id),
+    volume: await backendVolume(db, settings, volume),
+    providerLocation: row.provider_location ?? undefined,
+  }
+}

@@ -1,0 +1,257 @@
+import { GiB } from '../../kernel/bytes.ts'
+import {
+  BackendError,
+  Conflict,
+  messageOf,
+  NoCapacity,
+  StorageError,
+  Unsupported,
+} from '../../kernel/errors.ts'
+import { defineJob, type Job, type JobDefinition } from '../../kernel/jobs/job-queue.ts'
+import type { Block } from '../context.ts'
+import {
+  actions,
+  details,
+  type MessageAction,
+  type MessageDetail,
+  writeMessage,
+} from '../messages/queries.ts'
+import { poolCandidates } from '../scheduler/candidates.ts'
+import { backendOf, schedule } from '../scheduler/pools.ts'
+import { findSnapshot } from '../snapshots/queries.ts'
+import { stringMapOf, typeFacts } from '../types/queries.ts'
+import type { Created, NewVolume, VolumeDriver } from '../volume-driver.ts'
+import { backendSnapshot, backendVolume } from './backend-facts.ts'
+import { copyImage, ImageUnacceptable } from './copy-image.ts'
+import type { CreateVolumePayload } from './create.ts'
+import { findVolume, transitionVolume, type VolumeRow } from './queries.ts'
+
+/** While one of these, the volume is still the job's. */
+const making = ['creating', 'downloading']
+
+/** What the job remembers: enough to remove what it made even when the row is gone. */
+interface Progress {
+  readonly [key: string]: string | number | readonly string[] | undefined
+  /** `host@backend#pool` where the volume is being made. */
+  readonly host?: string
+  readonly name?: string
+  readonly sizeGib?: number
+  readonly projectId?: string
+  /** `copying` from just before the first byte of an image is written. */
+  readonly phase?: 'allocating' | 'copying'
+  /** Pools that have failed. */
+  readonly tried?: readonly string[]
+}
+
+/** No backend can take the volume. */
+class NoBackend extends NoCapacity {}
+
+/** Makes a volume on a backend, empty or with the bytes of its source. */
+export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload> {
+  return defineJob<CreateVolumePayload>({
+    kind: 'volume.create',
+
+    async run({ volumeId, imageId }, job) {
+      for (;;) {
+        const volume = await findVolume(block.db, volumeId)
+        if (volume === undefined || !making.includes(volume.status))
+          return await removeLeftover(volumeId, job)
+        const host = volume.host ?? (await place(volume, job))
+        if (host === undefined) return await removeLeftover(volumeId, job)
+        try {
+          const created = await make({ ...volume, host }, imageId, job)
+          if (!created) await removeLeftover(volumeId, job)
+          return
+        } catch (error) {
+          if (!(await tryElsewhere(volume, host, error, job))) throw error
+        }
+      }
+    },
+
+    async fail({ volumeId }, error, job) {
+      const volume = await findVolume(block.db, volumeId)
+      await removeLeftover(volumeId, job)
+      if (volume === undefined || !making.includes(volume.status)) return
+      const [action, detail] = messageFor(volume, error)
+      await block.db.transaction().execute(async (transaction) => {
+        const failed = await transitionVolume(transaction, volumeId, making, {
+          status: 'error',
+          updated_at: block.now().toISOString(),
+        })
+        if (failed === undefined) return
+        await writeMessage(block, transaction, {
+          projectId: failed.project_id,
+          requestId: job.requestId,
+          resourceType: 'VOLUME',
+          resourceId: volumeId,
+          action,
+          detail,
+          sentence: error instanceof StorageError ? messageOf(error) : undefined,
+        })
+      })
+    },
+  })
+
+  /** Chooses a pool and writes it into the row. @returns undefined when the volume is gone meanwhile */
+  async function place(volume: VolumeRow, job: Job): Promise<string | undefined> {
+    const type = await typeFacts(block.db, volume.volume_type_id)
+    const source = await sourceHost(volume)
+    const [best] = schedule(await poolCandidates(block, job.signal), {
+      sizeBytes: volume.size_gib * GiB,
+      availabilityZone: volume.availability_zone ?? undefined,
+      extraSpecs: type?.extraSpecs ?? {},
+      excluded: progressOf(job).tried ?? [],
+      onBackend: source === undefined ? undefined : backendOf(source),
+    })
+    if (best === undefined) {
+      const failed = block.backends.all.filter((backend) => backend.state !== 'up')
+      const reasons = failed.map((backend) => `Backend ${backend.name} is down.`).join(' ')
+      throw new NoBackend(`No valid backend was found. ${reasons}`.trim())
+    }
+    const service = await block.db
+      .selectFrom('volume_services')
+      .select('id')
+      .where('host', '=', backendOf(best.host))
+      .executeTakeFirst()
+    const placed = await transitionVolume(block.db, volume.id, making, {
+      host: best.host,
+      service_id: service?.id ?? null,
+    })
+    return placed === undefined ? undefined : best.host
+  }
+
+  async function sourceHost(volume: VolumeRow): Promise<string | undefined> {
+    if (volume.source_volume_id !== null) {
+      return (await findVolume(block.db, volume.source_volume_id))?.host ?? undefined
+    }
+    if (volume.snapshot_id === null) return undefined
+    const snapshot = await findSnapshot(block.db, volume.snapshot_id)
+    return snapshot && ((await findVolume(block.db, snapshot.volume_id))?.host ?? undefined)
+  }
+
+  /** @returns false when somebody deleted the volume meanwhile */
+  async function make(
+    volume: VolumeRow & { host: string },
+    imageId: string | null,
+    job: Job,
+  ): Promise<boolean> {
+    const { driver } = await block.backends.ready(volume.host, job.signal)
+    const wanted = await backendVolume(block.db, block.settings, volume)
+    const interrupted = progressOf(job).phase === 'copying'
+    await job.save({
+      ...progressOf(job),
+      host: volume.host,
+      name: wanted.name,
+      sizeGib: volume.size_gib,
+      projectId: volume.project_id,
+      phase: 'allocating',
+    })
+    // a copy that was interrupted left a part of an image: begin with an empty volume again
+    if (interrupted) await driver.delete(wanted, job)
+    const created = await allocate(driver, volume, wanted, job)
+    const providerLocation = created.providerLocation ?? null
+    const known = await transitionVolume(block.db, volume.id, making, { provider_location: providerLocation })
+    if (known === undefined) return false
+    if (imageId !== null) {
+      const downloading = { status: 'downloading', updated_at: block.now().toISOString() }
+      if ((await transitionVolume(block.db, volume.id, making, downloading)) === undefined) return false
+      await job.save({ ...progressOf(job), phase: 'copying' })
+      if (!(await copyImage(block, driver, known, imageId, job))) return false
+    }
+    const now = block.now().toISOString()
+    const done = await transitionVolume(block.db, volume.id, making, {
+      status: 'available',
+      launched_at: now,
+      updated_at: now,
+    })
+    if (done !== undefined) job.log.info({ volumeId: volume.id, host: volume.host }, 'volume created')
+    return done !== undefined
+  }
+
+  async function allocate(
+    driver: VolumeDriver,
+    volume: VolumeRow,
+    wanted: NewVolume,
+    job: Job,
+  ): Promise<Created> {
+    if (volume.snapshot_id !== null) {
+      const snapshot = await findSnapshot(block.db, volume.snapshot_id)
+      const origin = snapshot && (await findVolume(block.db, snapshot.volume_id))
+      if (snapshot === undefined || origin === undefined) {
+        throw new Conflict(`Snapshot ${volume.snapshot_id} was deleted before the volume was made.`)
+      }
+      if (driver.snapshots === undefined) throw new Unsupported('The backend has no snapshots.')
+      const facts = await backendSnapshot(block.db, block.settings, snapshot, origin)
+      return await driver.snapshots.createVolume(facts, wanted, job)
+    }
+    if (volume.source_volume_id !== null) {
+      const origin = await findVolume(block.db, volume.source_volume_id)
+      if (origin === undefined) {
+        throw new Conflict(`Volume ${volume.source_volume_id} was deleted before its copy was made.`)
+      }
+      if (driver.clones === undefined) throw new Unsupported('The backend does not clone volumes.')
+      return await driver.clones.create(await backendVolume(block.db, block.settings, origin), wanted, job)
+    }
+    return await driver.create(wanted, job)
+  }
+
+  /** After a failure of one pool: the next one, if the volume may be anywhere and it is worth it. */
+  async function tryElsewhere(volume: VolumeRow, host: string, error: unknown, job: Job): Promise<boolean> {
+    if (job.signal.aborted || !(error instanceof BackendError || error instanceof NoCapacity)) return false
+    if (error instanceof NoBackend) return false
+    if (volume.snapshot_id !== null || volume.source_volume_id !== null) return false
+    const tried = [...(progressOf(job).tried ?? []), host]
+    if (tried.length >= block.settings.schedulerMaxAttempts) return false
+    const rest = schedule(await poolCandidates(block, job.signal), {
+      sizeBytes: volume.size_gib * GiB,
+      availabilityZone: volume.availability_zone ?? undefined,
+      extraSpecs: (await typeFacts(block.db, volume.volume_type_id))?.extraSpecs ?? {},
+      excluded: tried,
+    })
+    if (rest.length === 0) return false
+    job.log.warn(
+      { volumeId: volume.id, host, error: messageOf(error) },
+      'volume not created, trying elsewhere',
+    )
+    await removeLeftover(volume.id, job)
+    await transitionVolume(block.db, volume.id, making, { host: null, provider_location: null })
+    await job.save({ tried })
+    return true
+  }
+
+  /** Removes what was made for a volume that nobody wants any more, or that failed. */
+  async function removeLeftover(volumeId: string, job: Job): Promise<void> {
+    const { host, name, sizeGib, projectId } = progressOf(job)
+    if (host === undefined || name === undefined) return
+    const row = await findVolume(block.db, volumeId)
+    const { driver } = await block.backends.ready(host, job.signal)
+    await driver.delete(
+      {
+        id: volumeId,
+        name,
+        sizeBytes: (sizeGib ?? 1) * GiB,
+        projectId: projectId ?? '',
+        type: row && (await typeFacts(block.db, row.volume_type_id)),
+        metadata: stringMapOf(row?.metadata ?? null),
+        providerLocation: row?.provider_location ?? undefined,
+      },
+      job,
+    )
+  }
+}
+
+function progressOf(job: Job): Progress {
+  return (job.state ?? {}) as Progress // only this job writes its state
+}
+
+function messageFor(volume: VolumeRow, error: unknown): [MessageAction, MessageDetail] {
+  if (error instanceof NoBackend) return [actions.scheduleVolume, details.noBackendAvailable]
+  if (error instanceof ImageUnacceptable) {
+    return [
+      actions.copyImageToVolume,
+      error.tooLarge ? details.imageLargerThanSpace : details.imageFormatUnacceptable,
+    ]
+  }
+  if (volume.status === 'downloading') return [actions.copyImageToVolume, details.unknownError]
+  return [actions.createVolumeFromBackend, details.driverFailedCreate]
+}

@@ -1,0 +1,220 @@
+import { randomUUID } from 'node:crypto'
+import { Invalid, NotFound } from '../../kernel/errors.ts'
+import { type Block, enqueue } from '../context.ts'
+import type { VolumesTable } from '../db/tables.ts'
+import { InvalidState } from '../errors.ts'
+import type { ImageFacts } from '../image-service.ts'
+import type { BlockRequest } from '../operation.ts'
+import { authorize } from '../policy.ts'
+import { claimQuota } from '../quotas/limits.ts'
+import { sizeLimitProblem } from '../scheduler/pools.ts'
+import { lockSnapshot, type SnapshotRow } from '../snapshots/queries.ts'
+import { defaultType } from '../types/default.ts'
+import { getType, getTypeByIdOrName, stringMapOf, type TypeRow } from '../types/queries.ts'
+import { booleanOf } from '../validation.ts'
+import { chooseZone } from '../zones.ts'
+import { checkImage, showImage } from './image-source.ts'
+import { getVolume, insertVolume, lockVolume, type VolumeRow, type VolumeWithType } from './queries.ts'
+import type { CreateVolume } from './schemas.ts'
+
+/** What the job that makes a volume is told; everything else is in the row. */
+export interface CreateVolumePayload {
+  readonly [key: string]: string | null
+  readonly volumeId: string
+  readonly imageId: string | null
+}
+
+/** Where the bytes of a new volume come from. */
+type Source =
+  | { readonly kind: 'nothing' }
+  | { readonly kind: 'snapshot'; readonly id: string }
+  | { readonly kind: 'volume'; readonly id: string }
+  | { readonly kind: 'image'; readonly image: ImageFacts }
+
+/**
+ * Checks a request for a volume and records it with the job that makes it, in one transaction.
+ * @throws Invalid, NotFound, OverQuota as upstream @see block-storage-api specification 5.7
+ */
+export async function createVolume(
+  block: Block,
+  request: BlockRequest,
+  body: CreateVolume,
+): Promise<VolumeWithType> {
+  authorize(request.identity, 'volume:create')
+  if (body.multiattach !== undefined && body.multiattach !== null && booleanOf(body.multiattach)) {
+    throw new Invalid(
+      'multiattach parameter has been removed. The default behavior is to use multiattach enabled volume types.',
+    )
+  }
+  refuseGroups(body)
+  const source = await sourceOf(block, request, body)
+  const id = randomUUID()
+  const row = await block.db.transaction().execute(async (transaction) => {
+    const origin = await lockSource(transaction, request, source)
+    const sizeGib = sizeOf(body, origin)
+    if (source.kind === 'image') checkImage(source.image, sizeGib)
+    const type = await typeOf()
+    const extraSpecs = stringMapOf(type.extra_specs)
+    const problem = sizeLimitProblem(sizeGib, extraSpecs)
+    if (problem !== undefined) throw new Invalid(problem)
+    const zone = chooseZone(block, {
+      asked: body.availability_zone ?? undefined,
+      ofSource: origin?.zone ?? undefined,
+      extraSpecs,
+    })
+    await claimQuota(transaction, block.settings, request.projectId, {
+      volumes: 1,
+      gigabytes: sizeGib,
+      volumeSizeGib: sizeGib,
+      typeName: type.name,
+    })
+    const inserted = await insertVolume(transaction, {
+      ...emptyVolume,
+      id,
+      project_id: request.projectId,
+      user_id: request.identity.userId,
+      name: trimmed(body.name ?? body.display_name),
+      description: trimmed(body.description ?? body.display_description),
+      size_gib: sizeGib,
+      availability_zone: zone,
+      volume_type_id: type.id,
+      snapshot_id: source.kind === 'snapshot' ? source.id : null,
+      source_volume_id: source.kind === 'volume' ? source.id : null,
+      bootable: origin?.bootable ?? 0,
+      multiattach: /^<is>\s+true$/i.test(extraSpecs['multiattach'] ?? '') ? 1 : 0,
+      metadata: JSON.stringify(body.metadata ?? {}),
+      image_metadata: origin?.imageMetadata ?? null,
+      created_at: block.now().toISOString(),
+    })
+    const payload: CreateVolumePayload = {
+      volumeId: id,
+      imageId: source.kind === 'image' ? source.image.id : null,
+    }
+    await enqueue(block, transaction, 'volume.create', {
+      resource: `volume:${origin?.volumeId ?? id}`, // in turn with whatever happens to the source
+      payload,
+      requestId: request.requestId,
+    })
+    return { ...inserted, volume_type_name: type.name }
+
+    async function typeOf(): Promise<TypeRow> {
+      if (body.volume_type) return await getTypeByIdOrName(transaction, request, body.volume_type)
+      if (origin?.typeId) return await getType(transaction, { ...request, isAdmin: true }, origin.typeId)
+      const named = source.kind === 'image' ? source.image.properties['cinder_img_volume_type'] : undefined
+      if (named) return await getTypeByIdOrName(transaction, request, named)
+      return await defaultType(block, transaction, request.projectId)
+    }
+  })
+  request.log.info({ volumeId: id, sizeGib: row.size_gib, requestId: request.requestId }, 'volume requested')
+  return row
+}
+
+const emptyVolume = {
+  pending_size_gib: null,
+  status: 'creating',
+  previous_status: null,
+  attach_status: 'detached',
+  migration_status: null,
+  host: null,
+  replication_status: null,
+  group_id: null,
+  encryption_key_id: null,
+  consumes_quota: 1,
+  provider_location: null,
+  provider_id: null,
+  service_id: null,
+  admin_metadata: '{}',
+  updated_at: null,
+  launched_at: null,
+} satisfies Partial<VolumesTable>
+
+/** Blanks around names do not count; without a name there is none. */
+function trimmed(text: string | null | undefined): string | null {
+  return text?.trim() ?? null
+}
+
+function refuseGroups(body: CreateVolume): void {
+  const group = body.consistencygroup_id ?? body.group_id
+  if (group !== undefined && group !== null) throw new NotFound(`Group ${group} could not be found.`)
+  if (body.backup_id) throw new NotFound(`Backup ${body.backup_id} could not be found.`)
+}
+
+async function sourceOf(block: Block, request: BlockRequest, body: CreateVolume): Promise<Source> {
+  const image = body.imageRef || body.image_id || undefined
+  const given = [body.snapshot_id, image, body.source_volid].filter((one) => one)
+  if (given.length > 1) {
+    throw new Invalid('May specify only one of snapshot, imageRef or source volume')
+  }
+  if (body.snapshot_id) return { kind: 'snapshot', id: body.snapshot_id }
+  if (body.source_volid) {
+    const { id } = await getVolume(block.db, ownOnly(request), body.source_volid)
+    return { kind: 'volume', id }
+  }
+  if (image === undefined) return { kind: 'nothing' }
+  return { kind: 'image', image: await showImage(block, request, image) }
+}
+
+/** Sources are looked up in the caller's own project, also for admins' own requests. */
+function ownOnly(request: BlockRequest): { projectId: string; isAdmin: boolean } {
+  return { projectId: request.projectId, isAdmin: request.isAdmin }
+}
+
+/** What a new volume takes over from a snapshot or a volume. */
+interface Origin {
+  readonly what: 'snapshot' | 'volume'
+  readonly volumeId: string
+  readonly sizeGib: number
+  readonly typeId: string | null
+  readonly zone: string | null
+  readonly bootable: number
+  readonly imageMetadata: string | null
+}
+
+async function lockSource(
+  transaction: Parameters<typeof lockVolume>[0],
+  request: BlockRequest,
+  source: Source,
+): Promise<Origin | undefined> {
+  if (source.kind === 'nothing' || source.kind === 'image') return undefined
+  let snapshot: SnapshotRow | undefined
+  let volume: VolumeRow
+  if (source.kind === 'snapshot') {
+    snapshot = await lockSnapshot(transaction, ownOnly(request), source.id)
+    if (snapshot.status !== 'available') {
+      throw new InvalidState(
+        `Invalid snapshot: Originating snapshot status must be one of 'available' values, it is ${snapshot.status}.`,
+      )
+    }
+    volume = await lockVolume(transaction, { ...request, isAdmin: true }, snapshot.volume_id)
+  } else {
+    volume = await lockVolume(transaction, ownOnly(request), source.id)
+    if (volume.status !== 'available' && volume.status !== 'in-use') {
+      throw new InvalidState(
+        `Invalid volume: Originating volume status must be one of 'available', 'in-use' values, it is ${volume.status}.`,
+      )
+    }
+  }
+  return {
+    what: snapshot === undefined ? 'volume' : 'snapshot',
+    volumeId: volume.id,
+    sizeGib: snapshot?.size_gib ?? volume.size_gib,
+    typeId: snapshot === undefined ? volume.volume_type_id : snapshot.volume_type_id,
+    zone: volume.availability_zone,
+    bootable: volume.bootable,
+    imageMetadata: volume.image_metadata,
+  }
+}
+
+function sizeOf(body: CreateVolume, origin: Origin | undefined): number {
+  const asked = body.size === null || body.size === undefined ? undefined : Number(body.size)
+  if (asked === undefined && origin === undefined) {
+    throw new Invalid("Invalid input received: Volume size 'None' must be an integer and greater than 0")
+  }
+  const sizeGib = asked ?? origin?.sizeGib ?? 0
+  if (origin !== undefined && sizeGib < origin.sizeGib) {
+    throw new Invalid(
+      `Invalid input received: Volume size '${sizeGib}'GB cannot be smaller than the ${origin.what} size ${origin.sizeGib}GB. They must be >= original ${origin.what} size.`,
+    )
+  }
+  return sizeGib
+}

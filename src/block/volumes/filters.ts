@@ -1,0 +1,133 @@
+import { type SqlBool, sql } from 'kysely'
+import { Invalid } from '../../kernel/errors.ts'
+import { type Condition, contains, jsonText, never, type SortColumns } from '../listing.ts'
+import type { BlockRequest } from '../operation.ts'
+import { parsePythonLiteral, parsePythonStringMap } from '../python-literal.ts'
+import { queryBoolean } from '../validation.ts'
+
+/** What a volume list can be sorted by. @see cinder/api/v3/views/volumes.py; specification 1.8 */
+export const volumeSortColumns: SortColumns = {
+  id: { column: 'id', kind: 'required' },
+  name: { column: 'name', kind: 'text' },
+  display_name: { column: 'name', kind: 'text' },
+  status: { column: 'status', kind: 'required' },
+  size: { column: 'size_gib', kind: 'required' },
+  host: { column: 'host', kind: 'text' },
+  availability_zone: { column: 'availability_zone', kind: 'text' },
+  bootable: { column: 'bootable', kind: 'required' },
+  migration_status: { column: 'migration_status', kind: 'text' },
+  project_id: { column: 'project_id', kind: 'required' },
+  user_id: { column: 'user_id', kind: 'required' },
+  created_at: { column: 'created_at', kind: 'required' },
+  updated_at: { column: 'updated_at', kind: 'text' },
+  volume_type_id: { column: 'volume_type_id', kind: 'text' },
+}
+
+/** What those who are not admins may filter volumes by. @see specification 1.9 */
+export const volumeFilters: readonly string[] = [
+  'name',
+  'display_name',
+  'status',
+  'metadata',
+  'bootable',
+  'migration_status',
+  'availability_zone',
+  'group_id',
+  'glance_metadata',
+  'size',
+  'created_at',
+  'updated_at',
+  'consumes_quota',
+]
+
+const textColumns: Readonly<Record<string, string>> = {
+  id: 'id',
+  name: 'name',
+  display_name: 'name',
+  description: 'description',
+  status: 'status',
+  availability_zone: 'availability_zone',
+  migration_status: 'migration_status',
+  group_id: 'group_id',
+  host: 'host',
+  user_id: 'user_id',
+  project_id: 'project_id',
+  tenant_id: 'project_id',
+  volume_type_id: 'volume_type_id',
+  snapshot_id: 'snapshot_id',
+  source_volid: 'source_volume_id',
+  attach_status: 'attach_status',
+  replication_status: 'replication_status',
+}
+
+const operators: Readonly<Record<string, string>> = {
+  gt: '>',
+  gte: '>=',
+  eq: '=',
+  neq: '<>',
+  lt: '<',
+  lte: '<=',
+}
+
+/** @throws Invalid for a value that the filter cannot have */
+export function volumeCondition(
+  request: BlockRequest,
+  engine: 'sqlite' | 'postgres',
+  name: string,
+  value: string,
+): Condition {
+  if (name.endsWith('~') && request.minor >= 34) {
+    const column = textColumns[name.slice(0, -1)]
+    return column === undefined ? never : contains(column, value)
+  }
+  if (name === 'metadata') return mapCondition(engine, ['metadata', 'admin_metadata'], value)
+  if (name === 'glance_metadata') return mapCondition(engine, ['image_metadata'], value)
+  if (name === 'bootable') {
+    const wanted = request.minor >= 2 ? queryBoolean(name, value) : !/^(False|false|FALSE)$/.test(value)
+    return sql<SqlBool>`bootable = ${wanted ? 1 : 0}`
+  }
+  if (name === 'consumes_quota' || name === 'multiattach') {
+    return sql<SqlBool>`${sql.ref(name)} = ${queryBoolean(name, value) ? 1 : 0}`
+  }
+  if (name === 'size') return /^\d{1,9}$/.test(value) ? sql<SqlBool>`size_gib = ${Number(value)}` : never
+  if (name === 'created_at' || name === 'updated_at') return timeCondition(name, value)
+  const column = Object.hasOwn(textColumns, name) ? textColumns[name] : undefined
+  if (column === undefined) return never
+  const list = value.startsWith('[') ? parsePythonLiteral(value) : undefined
+  if (Array.isArray(list)) {
+    if (list.length === 0) return never
+    return sql<SqlBool>`${sql.ref(column)} in (${sql.join(list.map((item) => sql`${String(item)}`))})`
+  }
+  return sql<SqlBool>`${sql.ref(column)} = ${value}`
+}
+
+/** All pairs of a Python dictionary, each in one of the columns. */
+export function mapCondition(
+  engine: 'sqlite' | 'postgres',
+  columns: readonly string[],
+  value: string,
+): Condition {
+  const pairs = parsePythonStringMap(value)
+  if (pairs === undefined) return never
+  const conditions = [...pairs].map(([key, text]) => {
+    const anywhere = columns.map((column) => sql<SqlBool>`${jsonText(engine, column, key)} = ${text}`)
+    return sql<SqlBool>`(${sql.join(anywhere, sql` or `)})`
+  })
+  if (conditions.length === 0) return sql<SqlBool>`1 = 1`
+  return sql<SqlBool>`(${sql.join(conditions, sql` and `)})`
+}
+
+/** `gt:2024-05-01T10:00:00,lt:…`: several bounds are alternatives, as upstream. */
+function timeCondition(name: string, value: string): Condition {
+  const bounds = value.split(',').map((item) => {
+    const colon = item.indexOf(':')
+    const operator = operators[item.slice(0, colon)]
+    const time = item.slice(colon + 1)
+    const milliseconds = Date.parse(/[zZ]|[+-]\d\d:\d\d$/.test(time) ? time : `${time}Z`)
+    if (operator === undefined || Number.isNaN(milliseconds)) {
+      throw new Invalid(`Invalid value '${item}' for ${name}: expected an operator, a colon and an ISO time.`)
+    }
+    return sql<SqlBool>`${sql.ref(name)} ${sql.raw(operator)} ${new Date(milliseconds).toISOString()}`
+  })
+  return sql<SqlBool>`(${sql.join(bounds, sql` or `)})`
+}

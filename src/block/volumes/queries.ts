@@ -1,0 +1,156 @@
+import { type Insertable, type Selectable, sql, type Transaction, type Updateable } from 'kysely'
+import { NotFound } from '../../kernel/errors.ts'
+import type { BlockDb } from '../context.ts'
+import type { Tables, VolumeAttachmentsTable, VolumesTable } from '../db/tables.ts'
+import { type Condition, countRows, type Paging, selectPage } from '../listing.ts'
+
+export type VolumeRow = Selectable<VolumesTable>
+/** A volume with the name of its type, as views need it. */
+export type VolumeWithType = VolumeRow & { readonly volume_type_name: string | null }
+export type AttachmentRow = Selectable<VolumeAttachmentsTable>
+
+const withTypeName = sql`volumes.*,
+  (select name from volume_types where volume_types.id = volumes.volume_type_id) as volume_type_name`
+
+/** Who looks: an admin sees every project's volumes, others their own. */
+export interface Viewer {
+  readonly projectId: string
+  readonly isAdmin: boolean
+}
+
+export function volumeNotFound(id: string): NotFound {
+  return new NotFound(`Volume ${id} could not be found.`)
+}
+
+/** @throws NotFound when it does not exist or is another project's */
+export async function getVolume(db: BlockDb, viewer: Viewer, id: string): Promise<VolumeWithType> {
+  const { rows } = await sql<VolumeWithType>`
+    select ${withTypeName} from volumes where id = ${id}`.execute(db)
+  const [row] = rows
+  if (row === undefined || (!viewer.isAdmin && row.project_id !== viewer.projectId)) throw volumeNotFound(id)
+  return row
+}
+
+export async function findVolume(db: BlockDb, id: string): Promise<VolumeRow | undefined> {
+  return await db.selectFrom('volumes').selectAll().where('id', '=', id).executeTakeFirst()
+}
+
+/**
+ * Locks a volume's row until the transaction ends, so that what is decided from it still holds when it is
+ * written: the compare of compare-and-swap.
+ * @throws NotFound
+ */
+export async function lockVolume(
+  transaction: Transaction<Tables>,
+  viewer: Viewer,
+  id: string,
+): Promise<VolumeRow> {
+  const row = await transaction
+    .updateTable('volumes')
+    .set({ id })
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirst()
+  if (row === undefined || (!viewer.isAdmin && row.project_id !== viewer.projectId)) throw volumeNotFound(id)
+  return row
+}
+
+export async function insertVolume(db: BlockDb, row: Insertable<VolumesTable>): Promise<VolumeRow> {
+  return await db.insertInto('volumes').values(row).returningAll().executeTakeFirstOrThrow()
+}
+
+/** Changes a volume whatever its state. @returns undefined when it is gone */
+export async function updateVolume(
+  db: BlockDb,
+  id: string,
+  set: Updateable<VolumesTable>,
+): Promise<VolumeRow | undefined> {
+  return await db.updateTable('volumes').set(set).where('id', '=', id).returningAll().executeTakeFirst()
+}
+
+/**
+ * Changes a volume if its status is one of `from`: the one way for jobs to move it on.
+ * @returns undefined when somebody else has moved it, or it is gone
+ */
+export async function transitionVolume(
+  db: BlockDb,
+  id: string,
+  from: readonly string[],
+  set: Updateable<VolumesTable>,
+): Promise<VolumeRow | undefined> {
+  return await db
+    .updateTable('volumes')
+    .set(set)
+    .where('id', '=', id)
+    .where('status', 'in', from)
+    .returningAll()
+    .executeTakeFirst()
+}
+
+export async function deleteVolumeRow(db: BlockDb, id: string): Promise<void> {
+  await db.deleteFrom('volume_attachments').where('volume_id', '=', id).execute()
+  await db.deleteFrom('volumes').where('id', '=', id).execute()
+}
+
+export async function listVolumes(
+  db: BlockDb,
+  conditions: readonly Condition[],
+  paging: Paging,
+): Promise<readonly VolumeWithType[]> {
+  return await selectPage(db, { table: 'volumes', select: withTypeName, what: 'Volume' }, conditions, paging)
+}
+
+export async function countVolumes(db: BlockDb, conditions: readonly Condition[]): Promise<number> {
+  return await countRows(db, 'volumes', conditions)
+}
+
+/** Attachments of the volumes that have some, by volume. */
+export async function attachmentsByVolume(
+  db: BlockDb,
+  volumes: readonly VolumeRow[],
+): Promise<ReadonlyMap<string, readonly AttachmentRow[]>> {
+  const ids = volumes.filter((volume) => volume.attach_status !== 'detached').map((volume) => volume.id)
+  const found = new Map<string, AttachmentRow[]>()
+  if (ids.length === 0) return found
+  const rows = await db
+    .selectFrom('volume_attachments')
+    .selectAll()
+    .where('volume_id', 'in', ids)
+    .orderBy('created_at')
+    .execute()
+  for (const row of rows) {
+    const known = found.get(row.volume_id)
+    if (known === undefined) found.set(row.volume_id, [row])
+    else known.push(row)
+  }
+  return found
+}
+
+export async function snapshotsOfVolume(
+  db: BlockDb,
+  volumeId: string,
+): Promise<readonly { id: string; status: string; project_id: string }[]> {
+  return await db
+    .selectFrom('snapshots')
+    .select(['id', 'status', 'project_id'])
+    .where('volume_id', '=', volumeId)
+    .execute()
+}
+
+/** Number and total GiB of what `conditions` match, and every metadata object among it. */
+export async function summarise(
+  db: BlockDb,
+  conditions: readonly Condition[],
+): Promise<{ count: number; sizeGib: number; metadata: readonly string[] }> {
+  const where = conditions.length === 0 ? sql`1 = 1` : sql.join([...conditions], sql` and `)
+  const totals = await sql<{ count: number; size: number | null }>`
+    select count(*) as count, sum(size_gib) as size from volumes where ${where}`.execute(db)
+  const rows = await sql<{ metadata: string }>`
+    select distinct metadata from volumes where ${where} and metadata <> '{}'`.execute(db)
+  const [total] = totals.rows
+  return {
+    count: Number(total?.count ?? 0),
+    sizeGib: Number(total?.size ?? 0),
+    metadata: rows.rows.map((row) => row.metadata),
+  }
+}
