@@ -3,8 +3,8 @@ import { defineJob } from '../../kernel/jobs/job-queue.ts'
 import type { Environment, ImageRequest } from '../environment.ts'
 import { findAllowed, noSuchImage } from './access.ts'
 
-/** Between two tries to delete data that its store does not let go of, in milliseconds. */
-const retryMs = 30_000
+/** Between two tries to delete data that its store does not let go of: doubled each time up to this, in milliseconds. */
+const maxRetryMs = 60_000
 
 type DeleteData = { imageId: string }
 
@@ -73,7 +73,7 @@ export function deleteDataJob(environment: Environment) {
         if (configured === undefined) {
           throw new BackendError(`No configured store holds data of image ${imageId}.`, {
             left: 'unknown',
-            retryAfterMs: retryMs,
+            retryAfterMs: Math.min(maxRetryMs, 500 * 2 ** job.attempt),
           })
         }
         try {
@@ -83,7 +83,7 @@ export function deleteDataJob(environment: Environment) {
           job.signal.throwIfAborted()
           throw new BackendError(`The data of image ${imageId} could not be deleted yet.`, {
             left: 'unknown',
-            retryAfterMs: retryMs,
+            retryAfterMs: Math.min(maxRetryMs, 500 * 2 ** job.attempt),
             cause: error,
           })
         }
