@@ -12,6 +12,9 @@ import {
 } from './map-page.ts'
 import type { CachedPage, PageCache } from './page-cache.ts'
 
+/** Empty pages that are remembered as such: those of 4 TiB. */
+const MAX_BLANK_PAGES = 65536
+
 /** The merged view of 63 MiB of a volume, and the top layer's own states of it. About 36 KiB. */
 export class IndexPage implements CachedPage {
   readonly number: number
@@ -54,6 +57,8 @@ export class BlockIndex {
   #chain: (Layer | undefined)[] = [undefined]
   #pages = new Map<number, IndexPage>()
   #last: IndexPage | undefined
+  /** Pages known to be empty, so that reading them again costs nothing. */
+  readonly #blank = new Set<number>()
   readonly dirty = new Set<IndexPage>()
   /** What holds the stretch that `runEnd` found last. */
   runLayer: Layer | undefined
@@ -89,6 +94,7 @@ export class BlockIndex {
     let page = this.#pages.get(number)
     if (page === undefined) {
       page = this.#load(number)
+      this.#blank.delete(number)
       this.#pages.set(number, page)
       this.#cache.add(page)
     }
@@ -97,11 +103,15 @@ export class BlockIndex {
     return page
   }
 
-  /** As `page`, but undefined where no layer holds anything: nothing is kept for such a page. */
+  /** As `page`, but undefined where no layer holds anything: hardly any memory is used for such a page. */
   peek(number: number): IndexPage | undefined {
     if (this.#last?.number === number || this.#pages.has(number)) return this.page(number)
-    for (const layer of this.#chain)
-      if (layer !== undefined && number < layer.files.pageCount) return this.page(number)
+    if (this.#blank.has(number)) return undefined
+    for (const layer of new Set(this.#chain)) {
+      if (layer?.files.readPage(number).states !== undefined) return this.page(number)
+    }
+    if (this.#blank.size >= MAX_BLANK_PAGES) this.#blank.clear()
+    this.#blank.add(number)
     return undefined
   }
 
@@ -238,6 +248,7 @@ export class BlockIndex {
     this.#cache.remove(new Set(this.#pages.values()))
     this.#pages = new Map()
     this.#last = undefined
+    this.#blank.clear()
     this.dirty.clear()
   }
 

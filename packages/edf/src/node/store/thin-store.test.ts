@@ -372,6 +372,32 @@ test('extents tell data from holes over all layers', async (t) => {
   ])
 })
 
+test('what is unmapped goes back to the filesystem, and what is written there again stays', async (t) => {
+  const options = { directory: await directory(t) }
+  await using store = await ThinStore.open(options)
+  const allocated = async (): Promise<number> =>
+    (await stat(join(options.directory, 'layers', '1.data'))).blocks * 512
+  await store.create('a', 64 * MIB)
+  await using volume = await store.open('a')
+  await fill(volume, 0, 32 * MIB, 1)
+  await volume.flush(CALL)
+  assert.ok((await allocated()) >= 32 * MIB)
+  await volume.unmap(0, 24 * MIB, CALL)
+  await fill(volume, 8 * MIB, MIB, 2)
+  const flush = volume.flush(CALL)
+  await fill(volume, 4 * MIB, 4 * MIB, 3)
+  await flush
+  const racing = Array.from({ length: 6 }, (_, at) => fill(volume, at * 3 * MIB, 4 * KIB, 4 + at))
+  await Promise.all(racing)
+  await store.settled()
+  assert.ok((await allocated()) < 18 * MIB, `${await allocated()} bytes are still allocated`)
+  for (let at = 0; at < 6; at++) assert.equal(await valueAt(store, 'a', at * 3 * MIB), 4 + at)
+  assert.equal(await valueAt(store, 'a', 4 * MIB, 2 * MIB), 3)
+  assert.equal(await valueAt(store, 'a', 8 * MIB, MIB), 2)
+  assert.equal(await valueAt(store, 'a', 16 * MIB, 8 * MIB), 0)
+  assert.equal(await valueAt(store, 'a', 24 * MIB, 8 * MIB), 1)
+})
+
 test('a terabyte costs nothing until it is written', async (t) => {
   const options = { directory: await directory(t) }
   await using store = await ThinStore.open(options)

@@ -31,6 +31,8 @@ export interface ThinStoreOptions {
   readonly indexBytes?: number
   /** Bytes of a volume's newest layer up to which its I/O may wait for a merge of that layer. Default: 4 MiB. */
   readonly foldBytes?: number
+  /** Whether what is unmapped goes back to the filesystem, through the program `fallocate`. Default: true. */
+  readonly punchHoles?: boolean
   /** Longest read that may block the event loop, in bytes. Default: 128 KiB. */
   readonly inlineReadBytes?: number
   /** Longest write that may block the event loop, in bytes. Default: 256 KiB. */
@@ -74,7 +76,16 @@ export class ThinStore implements AsyncDisposable {
     this.#graph = new LayerGraph(catalog, directory)
     const capacityBytes = options.capacityBytes ?? Number.POSITIVE_INFINITY
     this.#space = new Space(options.directory, options.reserveBytes ?? 256 * MIB, capacityBytes)
+    let punches = options.punchHoles ?? true
+    const failed = (error: unknown): void => failures.publish({ directory: options.directory, error })
     this.#host = {
+      get punches() {
+        return punches
+      },
+      stopPunching: () => {
+        punches = false
+      },
+      failed,
       space: this.#space,
       cache: new PageCache(Math.ceil((options.indexBytes ?? 64 * MIB) / INDEX_PAGE_BYTES)),
       inlineReadBytes: options.inlineReadBytes ?? 128 * 1024,
@@ -89,7 +100,7 @@ export class ThinStore implements AsyncDisposable {
       opened: () => this.#opened.values(),
       holding: (id, operation) => this.#holding(id, operation),
       settle: (layer) => this.#settle(layer),
-      failed: (error) => failures.publish({ directory: options.directory, error }),
+      failed,
     })
   }
 
@@ -267,8 +278,9 @@ export class ThinStore implements AsyncDisposable {
     return await checkLayers(this.#graph, this.#directory.path, this.#catalog.problems())
   }
 
-  /** Resolves when the space of everything deleted so far has come back. */
+  /** Resolves when the space of everything deleted so far has come back, and of what was unmapped and flushed. */
   async settled(): Promise<void> {
+    for (const volume of [...this.#opened.values()]) await volume.punched()
     await this.#spaceReturn.idle()
   }
 

@@ -2,6 +2,7 @@ import { type BlockDevice, type Cancel, checkRange, type Done, type Extent } fro
 import { BlockIndex } from './block-index.ts'
 import { NoSpaceError, ReadOnlyError, systemCode, type ThinStoreError, VolumeFailedError } from './errors.ts'
 import { Gate } from './gate.ts'
+import { type BlockRange, FreedRanges, MIN_HOLE_BLOCKS, punchHole } from './hole-punch.ts'
 import { InlineGuard } from './inline-guard.ts'
 import type { Entry, Layer } from './layer-graph.ts'
 import { BLOCK_BYTES, BLOCKS_PER_PAGE } from './map-page.ts'
@@ -25,6 +26,11 @@ export interface VolumeHost {
   readonly inlineWriteBytes: number
   /** Makes a layer's new files known for good. */
   settle(layer: Layer): Promise<void>
+  /** Whether freed space is worth a try to give back, and that it is not. */
+  readonly punches: boolean
+  stopPunching(): void
+  /** Says what went wrong in the background. */
+  failed(error: unknown): void
   /** One user has left. */
   leave(volume: ThinVolume): Promise<void>
 }
@@ -54,6 +60,8 @@ export class ThinVolume implements BlockDevice {
   readonly #gate = new Gate()
   readonly #guard = new InlineGuard()
   readonly #claims = new Set<Claim>()
+  readonly #freed = new FreedRanges()
+  #punching: Promise<void> | undefined
   #dataDirty = false
   #flushing: Promise<void> | undefined
   #nextFlush: Promise<void> | undefined
@@ -201,14 +209,22 @@ export class ThinVolume implements BlockDevice {
     await this.#flush()
   }
 
+  /** Resolves when the space of what was unmapped and flushed so far is the filesystem's again. */
+  async punched(): Promise<void> {
+    await this.#punching
+  }
+
   /** Takes up the chain that the entry has now, after a freeze; the old top is flushed. Inside `exclusive`. */
   pushTop(): void {
-    if (this.#entry.layer !== this.#index.top) this.#index.push(this.#entry.layer)
+    if (this.#entry.layer === this.#index.top) return
+    this.#index.push(this.#entry.layer)
+    this.#freed.clear()
   }
 
   /** Starts again from the chain that the entry has now; what was not flushed is dropped. Inside `exclusive`. */
   reload(): void {
     this.#dataDirty = false
+    this.#freed.clear()
     this.#index.reset(this.#entry.layer.chain())
   }
 
@@ -227,6 +243,7 @@ export class ThinVolume implements BlockDevice {
   /** Lets go of all files; every later operation throws `reason`. Inside `exclusive`, or without users. */
   close(reason: ThinStoreError): void {
     this.#unusable ??= reason
+    this.#freed.clear()
     this.#index.reset([])
   }
 
@@ -421,6 +438,7 @@ export class ThinVolume implements BlockDevice {
         const files = this.#index.top.files
         if (files.blank && this.#index.topPosition > 1) files.create()
         const freed = this.#index.setZero(number, block - base, stop - base)
+        if (freed > 0) this.#freed.add(block, stop)
         this.#index.top.usedBlocks -= freed
         this.#host.space.give(freed)
       }
@@ -480,5 +498,43 @@ export class ThinVolume implements BlockDevice {
       page.dirty = false
       this.#index.dirty.delete(page)
     }
+    if (!this.#freed.empty && this.#punching === undefined && this.#host.punches) {
+      this.#punching = this.#punch()
+        .catch((error: unknown) => this.#host.failed(error))
+        .finally(() => {
+          this.#punching = undefined
+        })
+    }
+  }
+
+  /** Punches holes where blocks were unmapped. Whoever wants to write there waits, as for another write. */
+  async #punch(): Promise<void> {
+    const top = this.#index.top
+    for (const range of this.#freed.take()) {
+      for (let first = range.first; first <= range.last; ) {
+        while (!this.#gate.open) await this.#gate.whenOpen()
+        if (this.#unusable !== undefined || this.#index.top !== top) return
+        const hole = this.#unusedRun(first, range.last)
+        first = hole.last + 1
+        const wait = this.#claimed(hole.first, hole.last)
+        // Somebody is writing there: it is in use again.
+        if (wait !== undefined || hole.last - hole.first + 1 < MIN_HOLE_BLOCKS) continue
+        const release = this.#claim(hole.first, hole.last)
+        try {
+          if (!(await punchHole(top.files.dataPath, hole))) return this.#host.stopPunching()
+        } finally {
+          release()
+        }
+      }
+    }
+  }
+
+  /** Finds the first run of blocks from `first` to `last` that the top layer's file does not need. */
+  #unusedRun(first: number, last: number): BlockRange {
+    let start = first
+    while (start < last && this.#index.inTop(start)) start++
+    let stop = start
+    while (stop < last && !this.#index.inTop(stop + 1)) stop++
+    return this.#index.inTop(start) ? { first: start + 1, last: start } : { first: start, last: stop }
   }
 }
