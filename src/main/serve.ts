@@ -1,4 +1,6 @@
 import { join } from 'node:path'
+import { blockMigrations } from '../block/db/migrations.ts'
+import type { BlockTables } from '../block/db/tables.ts'
 import { createBlockService } from '../block/service.ts'
 import { volumeDrivers } from '../block/volume-drivers/index.ts'
 import { createImageClient } from '../clients/image.ts'
@@ -8,6 +10,7 @@ import { createImageService } from '../image/service.ts'
 import { imageStores } from '../image/stores/index.ts'
 import { type Config, loadConfig } from '../kernel/config/config.ts'
 import { optionalText } from '../kernel/config/options.ts'
+import { migrate } from '../kernel/db/migrate.ts'
 import { BackendError } from '../kernel/errors.ts'
 import type { ApiServer } from '../kernel/http/api-server.ts'
 import type { Logger } from '../kernel/log.ts'
@@ -99,15 +102,19 @@ export async function serve(options: {
 
   const session = keystoneSession({
     authUrl: identityUrl,
-    username: serviceUser.name,
-    password: serviceUser.password,
-    projectName: 'service',
-    userDomainName: 'Default',
-    projectDomainName: 'Default',
+    credentials: {
+      username: serviceUser.name,
+      password: serviceUser.password,
+      projectName: 'service',
+      userDomainName: 'Default',
+      projectDomainName: 'Default',
+    },
   })
+  const blockTables = blockDatabase.as<BlockTables>()
+  await migrate(blockTables.kysely, 'block', blockMigrations)
   const block = undo.use(
     await createBlockService({
-      database: blockDatabase.as(),
+      database: blockTables,
       jobs: blockDatabase.jobs,
       locks: blockDatabase.locks,
       log: log.child({ service: 'block-storage' }),
