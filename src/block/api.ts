@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Forbidden, Invalid, NotFound, Unauthenticated } from '../kernel/errors.ts'
 import { type ApiServer, createApiServer } from '../kernel/http/api-server.ts'
+import { clientSignal } from '../kernel/http/client-signal.ts'
 import type { Identity, TokenValidator } from '../kernel/http/request-context.ts'
 import type { Logger } from '../kernel/log.ts'
 import { sendFault, UnsupportedMediaType } from './faults.ts'
@@ -56,7 +57,7 @@ export function createBlockApi(options: {
     }
     let identity: Identity
     try {
-      identity = await tokens.validate(token, request.signal)
+      identity = await tokens.validate(token, clientSignal(reply))
     } catch (error) {
       if (!(error instanceof Unauthenticated)) throw error
       return refuseUnauthenticated(request, reply)
@@ -102,7 +103,7 @@ export function createBlockApi(options: {
       body: request.body,
       headers: request.headers,
       links: new Links(prefixOf(request), urlProject),
-      signal: request.signal,
+      signal: clientSignal(reply),
       log: options.log,
     }
     return send(reply, await operation.run(blockRequest))

@@ -3,6 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { MiB } from '../kernel/bytes.ts'
 import { Invalid, NotFound, Unauthenticated } from '../kernel/errors.ts'
 import { type ApiServer, createApiServer } from '../kernel/http/api-server.ts'
+import { clientSignal } from '../kernel/http/client-signal.ts'
 import type { TokenValidator } from '../kernel/http/request-context.ts'
 import { dataRoutes } from './data/routes.ts'
 import type { Environment, ImageRequest } from './environment.ts'
@@ -120,17 +121,14 @@ async function authenticated(
   if (typeof token !== 'string' || token === '') {
     throw new Unauthenticated('The request you have made requires authentication.')
   }
-  const hungUp = new AbortController()
-  reply.raw.once('close', () => {
-    if (!reply.raw.writableFinished) hungUp.abort(new Error('the client closed the connection'))
-  })
-  const identity = await tokens.validate(token, hungUp.signal)
+  const signal = clientSignal(reply)
+  const identity = await tokens.validate(token, signal)
   return {
     requestId: request.id,
     identity,
     isAdmin: environment.policy.allows('context_is_admin', identity),
     token,
-    signal: hungUp.signal,
+    signal,
     log: environment.log,
   }
 }
