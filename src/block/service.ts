@@ -10,7 +10,6 @@ import type { Locks } from '../kernel/locks/locks.ts'
 import type { Logger } from '../kernel/log.ts'
 import { createBlockApi } from './api.ts'
 import { createBackends } from './backends.ts'
-import type { AnyVolumeDriverDefinition } from './volume-driver.ts'
 import type { Block } from './context.ts'
 import type { Tables } from './db/tables.ts'
 import type { ImageService } from './image-service.ts'
@@ -20,6 +19,7 @@ import { blockOperations } from './operations.ts'
 import { recordHeartbeat } from './services/heartbeat.ts'
 import { readBlockSettings } from './settings.ts'
 import { createFirstTypes } from './types/first.ts'
+import type { AnyVolumeDriverDefinition } from './volume-driver.ts'
 
 export interface BlockServiceOptions {
   /** Shared with other services, and migrated: `migrate(kysely, 'block', blockMigrations)`. */
