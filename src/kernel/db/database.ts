@@ -44,7 +44,9 @@ export async function openDatabase<Tables>(
     connectionTimeoutMillis: 10_000,
     ...(options.schema === undefined ? {} : { options: `-c search_path=${options.schema}` }),
   })
-  pool.on('error', () => {}) // an idle connection that breaks is replaced by the pool; queries report their own
+  // a connection that breaks is replaced by the pool; queries report their own errors
+  pool.on('error', () => {})
+  pool.on('connect', (client) => client.on('error', () => {}))
   const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }), plugins })
   return { kysely, engine: 'postgres', url: postgresUrl, [Symbol.asyncDispose]: () => kysely.destroy() }
 }

@@ -87,6 +87,7 @@ const postgres: TestEngine = {
       url,
       open: (contents = {}) => openWith(url, contents),
       async [Symbol.asyncDispose]() {
+        await pool.query(`drop schema if exists ${schema}_graphile cascade`) // see jobs/postgres-jobs
         await pool.query(`drop schema ${schema} cascade`)
       },
     }

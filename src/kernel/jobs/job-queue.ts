@@ -23,6 +23,8 @@ export interface JobsTable {
   state: string | null
   /** How often a run has begun, in this process or in one that died. */
   attempts: number
+  /** How many of those ended because their process was stopped: they do not count against `maxAttempts`. */
+  stops: number
   run_at: string
   request_id: string
   created_at: string
@@ -30,6 +32,8 @@ export interface JobsTable {
 
 export interface JobTables {
   jobs: JobsTable
+  /** PostgreSQL only: by which lock it can be seen whether a worker of graphile-worker is alive. */
+  job_workers: { worker_id: string; lock_key: number }
 }
 
 /** A job as its handler sees it. */

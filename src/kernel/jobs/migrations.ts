@@ -20,4 +20,17 @@ export const jobMigrations: Migrations = {
       await db.schema.createIndex('jobs_run_at').on('jobs').columns(['run_at', 'id']).execute()
     },
   },
+  '0002-job-workers': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .alterTable('jobs')
+        .addColumn('stops', 'integer', (column) => column.notNull().defaultTo(0))
+        .execute()
+      await db.schema
+        .createTable('job_workers')
+        .addColumn('worker_id', 'text', (column) => column.primaryKey())
+        .addColumn('lock_key', 'integer', (column) => column.notNull())
+        .execute()
+    },
+  },
 }

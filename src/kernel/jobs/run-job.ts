@@ -54,7 +54,7 @@ export async function runJob(
 
   let failure: unknown
   try {
-    if (attempt > maxAttempts) throw new Error(`gave up after ${maxAttempts} attempts`)
+    if (attempt - row.stops > maxAttempts) throw new Error(`gave up after ${maxAttempts} attempts`)
     await definition.run(payload, job)
     await db.deleteFrom('jobs').where('id', '=', row.id).execute()
     return { done: true }
@@ -62,9 +62,17 @@ export async function runJob(
     failure = error
   }
 
-  if (context.signal.aborted) return { done: false, retryAfterMs: 0 } // stopping: the next process goes on
+  if (context.signal.aborted) {
+    // stopping: the next process goes on
+    await db
+      .updateTable('jobs')
+      .set({ stops: row.stops + 1 })
+      .where('id', '=', row.id)
+      .execute()
+    return { done: false, retryAfterMs: 0 }
+  }
   const retryAfterMs = failure instanceof BackendError ? failure.retryAfterMs : undefined
-  if (retryAfterMs !== undefined && attempt < maxAttempts) {
+  if (retryAfterMs !== undefined && attempt - row.stops < maxAttempts) {
     log.warn({ error: messageOf(failure), attempt, retryAfterMs }, 'job failed, will be tried again')
     return { done: false, retryAfterMs }
   }

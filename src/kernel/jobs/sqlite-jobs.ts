@@ -1,7 +1,7 @@
-import { randomUUID } from 'node:crypto'
 import type { Kysely } from 'kysely'
 import type { Logger } from '../log.ts'
 import type { AnyJobDefinition, JobQueue, JobTables } from './job-queue.ts'
+import { newJobRow } from './job-row.ts'
 import { runJob } from './run-job.ts'
 
 /** How long `close` waits for running jobs to notice that they are cancelled, in milliseconds. */
@@ -31,7 +31,6 @@ export function sqliteJobQueue(options: {
   let scanning: Promise<void> | undefined
   let scanAgain = false
   let timer: NodeJS.Timeout | undefined
-  let sequence = 0
 
   function wake(): void {
     if (!started || stopping.signal.aborted) return
@@ -100,20 +99,9 @@ export function sqliteJobQueue(options: {
 
   return {
     async enqueue(transaction, definition, job) {
-      const created = now()
       await transaction
         .insertInto('jobs')
-        .values({
-          id: `${created.getTime().toString(16).padStart(12, '0')}-${(sequence++).toString(16).padStart(6, '0')}-${randomUUID().slice(0, 8)}`,
-          kind: definition.kind,
-          resource: job.resource,
-          payload: JSON.stringify(job.payload),
-          state: null,
-          attempts: 0,
-          run_at: new Date(created.getTime() + (job.delayMs ?? 0)).toISOString(),
-          request_id: job.requestId,
-          created_at: created.toISOString(),
-        })
+        .values(newJobRow(definition, job, now()))
         .execute()
       setImmediate(wake) // the scan waits for the transaction: SQLite has one connection
     },
