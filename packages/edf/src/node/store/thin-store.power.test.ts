@@ -46,6 +46,10 @@ class Disk {
     return Math.floor((this.#state / 2 ** 32) * below)
   }
 
+  create(path: string): void {
+    this.#file(path)
+  }
+
   write(path: string, offset: number, bytes: Uint8Array): void {
     for (let at = 0; at < bytes.byteLength; at += SECTOR) {
       this.#file(path).cached.push({
@@ -104,8 +108,13 @@ class Disk {
 /** Lets `disk` see everything, and `moment` be called at every step that a failure may fall between. */
 function watch(t: TestContext, disk: Disk, moment: () => void): void {
   const { prototype } = LayerFiles
-  const { write, writeLater, writePage, syncData, syncMap, unlink } = prototype
+  const { create, write, writeLater, writePage, syncData, syncMap, unlink } = prototype
   const mapPath = (files: LayerFiles): string => files.dataPath.replace(/data$/, 'map')
+  t.mock.method(prototype, 'create', function (this: LayerFiles) {
+    create.call(this)
+    disk.create(this.dataPath)
+    disk.create(mapPath(this))
+  })
   t.mock.method(prototype, 'write', function (this: LayerFiles, data: Uint8Array, offset: number) {
     write.call(this, data, offset)
     disk.write(this.dataPath, offset, data)
