@@ -214,6 +214,45 @@ test('when no portal comes back in time, reads and writes fail with the reason',
   await assert.rejects(disk.write(0, Buffer.alloc(512), cancel), code('closed'))
 })
 
+test('when another disk answers after a reconnection nothing is repeated there', async () => {
+  let other = false
+  const onCommand = (command: ScsiCommand, peer: Peer) => {
+    if (isCommand(command, OperationCode.write10)) {
+      other = true
+      peer.hangUp()
+      return true
+    }
+    if (!other || !isCommand(command, OperationCode.inquiry) || (command.commandBlock.readUInt8(1) & 1) !== 0)
+      return false
+    peer.sendData(command, Buffer.concat([Buffer.alloc(8), Buffer.from('OTHER   DISK'), Buffer.alloc(76)]))
+    return true
+  }
+  await using target = await ScriptedTarget.start({ onCommand })
+  await using disk = await open(target)
+  await assert.rejects(disk.write(0, pattern(512), cancel), /another disk answers/)
+  assert.equal(target.count(OperationCode.write10), 1)
+  assert.ok(target.disk.subarray(0, 512).every((byte) => byte === 0))
+})
+
+test('a target that restarts and does not know its disk yet is waited for', async () => {
+  const statuses = [0, 0x0203, 0x0301, 0]
+  let lost = false
+  const script: Script = {
+    loginStatus: () => statuses.shift() ?? 0,
+    onCommand(command, peer) {
+      if (lost || !isCommand(command, OperationCode.write10)) return false
+      lost = true
+      peer.hangUp()
+      return true
+    },
+  }
+  await using target = await ScriptedTarget.start(script)
+  await using disk = await open(target)
+  await disk.write(0, pattern(512), cancel)
+  assert.ok(target.disk.subarray(0, 512).equals(pattern(512)))
+  assert.equal(target.peers.length, 4)
+})
+
 test('a refused login is not tried again, an unavailable target is', async () => {
   await using target = await ScriptedTarget.start({ loginStatus: () => 0x0201 })
   const twice = [target.port, target.port].map((port) => ({ host: '127.0.0.1', port }))

@@ -337,6 +337,8 @@ export async function openIscsiDisk(options: IscsiDiskOptions, cancel: Cancel): 
     const provisioning = await unit.provisioning(signal)
     const lbaStatus = capacity.thin && (await knowsLbaStatus(unit, signal))
     const writeProtected = await unit.isWriteProtected(signal)
+    nexus.check = (runner, signal) =>
+      mustBeSame(new LogicalUnit(runner, options.lun, timeoutMs), identity, signal)
     return new IscsiDisk(nexus, unit, {
       identity,
       capacity,
@@ -350,6 +352,18 @@ export async function openIscsiDisk(options: IscsiDiskOptions, cancel: Cancel): 
   } catch (error) {
     await nexus.close()
     throw error
+  }
+}
+
+/**
+ * What answers after a reconnection must be the disk that was opened, or repeated writes would destroy another.
+ * @throws IscsiError `invalid` when it is not
+ */
+async function mustBeSame(unit: LogicalUnit, opened: UnitIdentity, signal: AbortSignal): Promise<void> {
+  const now = await unit.identity(signal)
+  if (now.serial !== opened.serial || now.vendor !== opened.vendor || now.product !== opened.product) {
+    const serials = `serial number "${now.serial}", not "${opened.serial}"`
+    throw new IscsiError('invalid', `another disk answers where this one was: ${serials}`)
   }
 }
 

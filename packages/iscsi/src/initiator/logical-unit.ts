@@ -11,7 +11,7 @@ import {
 } from '../scsi/command-block.ts'
 import { decodeSense, SenseKey, scsiError } from '../scsi/sense.ts'
 import { ScsiStatus } from '../scsi/status.ts'
-import type { Nexus } from './nexus.ts'
+import type { CommandRunner } from './nexus.ts'
 import type { Outcome } from './task.ts'
 
 /** What a command is to do; the unit adds the rest. */
@@ -52,14 +52,14 @@ const pageBytes = 255
  * attentions and busy states are waited out (SPC-4 section 5.14), everything else is a `ScsiError`.
  */
 export class LogicalUnit {
-  readonly #nexus: Nexus
+  readonly #runner: CommandRunner
   readonly #lun: number
   readonly #timeoutMs: number
   /** Told of each unit attention: the unit's capacity or its identity may have changed. */
   onAttention: ((asc: number, ascq: number) => void) | undefined
 
-  constructor(nexus: Nexus, lun: number, timeoutMs: number) {
-    this.#nexus = nexus
+  constructor(runner: CommandRunner, lun: number, timeoutMs: number) {
+    this.#runner = runner
     this.#lun = lun
     this.#timeoutMs = timeoutMs
   }
@@ -73,7 +73,7 @@ export class LogicalUnit {
     const busyUntil = performance.now() + timeoutMs
     let attentions = 0
     for (;;) {
-      const outcome = await this.#nexus.execute({ ...command, timeoutMs, replay, lun: this.#lun }, signal)
+      const outcome = await this.#runner.execute({ ...command, timeoutMs, replay, lun: this.#lun }, signal)
       if (outcome.status === ScsiStatus.good || outcome.status === ScsiStatus.conditionMet) return outcome
       if (outcome.status === ScsiStatus.busy || outcome.status === ScsiStatus.taskSetFull) {
         if (performance.now() > busyUntil) throw scsiError(command.what, outcome.status, outcome.sense)

@@ -20,6 +20,13 @@ export interface NexusOptions {
   readonly recoveryTimeoutMs: number
 }
 
+/** Runs commands; a logical unit needs no more of a nexus. */
+export interface CommandRunner {
+  execute(command: Command, signal: AbortSignal): Promise<Outcome>
+}
+
+/** A target that restarts may for so long refuse what it admits a moment later. */
+const refusalPatienceMs = 10_000
 /** Pause before the second and each later attempt to log in again; doubled up to the longest. */
 const firstPauseMs = 500
 const longestPauseMs = 30_000
@@ -29,7 +36,7 @@ const longestPauseMs = 30_000
  * lost it logs in again, at the next portal if there are several, and repeats the commands that were not
  * answered, in their order. Commands that must not be repeated fail instead.
  */
-export class Nexus implements SessionOwner {
+export class Nexus implements SessionOwner, CommandRunner {
   readonly #options: NexusOptions
   readonly #isid: Buffer
   readonly #queue: Task[] = []
@@ -39,8 +46,15 @@ export class Nexus implements SessionOwner {
   #recovering: Promise<void> | undefined
   #dead: Error | undefined
   #ticker: NodeJS.Timeout | undefined
+  /** A new session is being looked at: nothing else is sent yet. */
+  #checking = false
   /** How often the session was lost and had back. */
   reconnects = 0
+  /**
+   * Looks at what answers after a lost session was had back, before anything is repeated there. When it throws
+   * an `IscsiError` `invalid` the nexus is given up.
+   */
+  check: ((runner: CommandRunner, signal: AbortSignal) => Promise<void>) | undefined
 
   constructor(options: NexusOptions) {
     this.#options = options
@@ -85,7 +99,7 @@ export class Nexus implements SessionOwner {
     if (this.#dead !== undefined) return Promise.reject(this.#dead)
     const task = new Task(command)
     const session = this.#session
-    if (session?.hasRoom === true && this.#queue.length === 0) session.submit(task)
+    if (session?.hasRoom === true && !this.#checking && this.#queue.length === 0) session.submit(task)
     else this.#queue.push(task)
     const onAbort = () => this.#cancel(task, signal.reason)
     signal.addEventListener('abort', onAbort, { once: true })
@@ -106,7 +120,7 @@ export class Nexus implements SessionOwner {
   }
 
   roomFor(session: Session): void {
-    while (session.hasRoom) {
+    while (session.hasRoom && !this.#checking) {
       const task = this.#queue.shift()
       if (task === undefined) return
       session.submit(task)
@@ -145,6 +159,27 @@ export class Nexus implements SessionOwner {
     })
   }
 
+  async #logInAndCheck(signal: AbortSignal): Promise<void> {
+    this.#checking = this.check !== undefined
+    try {
+      await this.#logIn(signal)
+      await this.check?.({ execute: (command) => this.#executeNow(command) }, signal)
+    } catch (error) {
+      this.#session?.drop(error instanceof Error ? error : new IscsiError('closed', String(error)))
+      throw error
+    } finally {
+      this.#checking = false
+    }
+  }
+
+  /** Past the queue, and not repeated: for the check alone. */
+  #executeNow(command: Command): Promise<Outcome> {
+    const task = new Task({ ...command, replay: false })
+    if (this.#session === undefined) task.fail(new IscsiError('closed', 'the connection was lost again'))
+    else this.#session.submit(task)
+    return task.done
+  }
+
   /** Never rejects: when it gives up, it fails what is waiting. */
   async #recover(lost: Error): Promise<void> {
     const { portals, recoveryTimeoutMs } = this.#options
@@ -152,12 +187,14 @@ export class Nexus implements SessionOwner {
     const { signal } = this.#closing
     let pauseMs = firstPauseMs
     let failure: unknown = lost
+    let refusedSince: number | undefined
     for (let attempt = 0; ; attempt += 1) {
       if (portals.length > 1) this.#portalIndex += 1
       try {
-        await this.#logIn(signal)
+        await this.#logInAndCheck(signal)
         this.reconnects += 1
-        if (this.#session !== undefined) this.roomFor(this.#session)
+        if (this.#session === undefined) throw lost
+        this.roomFor(this.#session)
         return
       } catch (error) {
         failure = error
@@ -165,7 +202,9 @@ export class Nexus implements SessionOwner {
       if (signal.aborted) return
       // Every portal has its turn before a pause.
       const pause = attempt + 1 < portals.length ? 0 : pauseMs
-      if (isPermanent(failure) || performance.now() + pause > deadline) break
+      refusedSince = isPermanent(failure) ? (refusedSince ?? performance.now()) : undefined
+      const refused = refusedSince !== undefined && performance.now() - refusedSince > refusalPatienceMs
+      if (refused || isOtherDisk(failure) || performance.now() + pause > deadline) break
       if (pause > 0) pauseMs = Math.min(pauseMs * 2, longestPauseMs)
       await pauseFor(pause, signal)
       if (signal.aborted) return
@@ -205,6 +244,10 @@ export class Nexus implements SessionOwner {
 function isPermanent(error: unknown): boolean {
   if (!(error instanceof IscsiError)) return false
   return error.code === 'authentication' || error.code === 'invalid' || error.statusClass === 2
+}
+
+function isOtherDisk(error: unknown): boolean {
+  return error instanceof IscsiError && error.code === 'invalid'
 }
 
 function pauseFor(milliseconds: number, signal: AbortSignal): Promise<void> {
