@@ -81,6 +81,7 @@ export interface TestServiceOptions {
   readonly log?: Logger
   /** The directory of an earlier service; it then stays when this one is disposed. */
   readonly directory?: string
+  readonly now?: () => Date
 }
 
 export async function startTestService(
@@ -103,6 +104,7 @@ export async function startTestService(
     imageStores: options.definitions ?? imageStores,
     stateDirectory: directory,
     initiatorName: 'iqn.2026-11.org.emberglass:test',
+    ...(options.now === undefined ? {} : { now: options.now }),
   })
   config.check()
   await service.start()
