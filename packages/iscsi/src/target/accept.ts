@@ -32,6 +32,7 @@ function adopt(accepted: Socket, reader: Reader): Socket | undefined {
   const socket = new Socket(options)
   // The first owner lets go without closing the handle.
   Reflect.set(accepted, '_handle', null)
+  accepted.destroy()
   socket.resume()
   return socket
 }
