@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { IscsiError, openIscsiDisk, readBytes } from '@emberglass/iscsi'
 import { type Json, NodeUnderTest, storagePath, volumePathOf } from './testing.ts'
@@ -36,6 +37,21 @@ function login(si: Json, { initiatorName = host, lun = 0, chap }: Login = {}) {
   )
 }
 
+/** A login that ends with its session gone on both sides. */
+async function visit(edf: NodeUnderTest, si: Json, options: Login = {}): Promise<void> {
+  const disk = await login(si, options)
+  await disk[Symbol.asyncDispose]()
+  await gone(edf, si)
+}
+
+async function gone(edf: NodeUnderTest, si: Json): Promise<void> {
+  for (let tries = 0; tries < 200; tries++) {
+    if ((await edf.ok('GET', si.path)).active_initiators.length === 0) return
+    await sleep(20)
+  }
+  assert.fail('the session did not end')
+}
+
 async function admit(edf: NodeUnderTest, ai: Json, initiator = host): Promise<Json> {
   const known = await edf.call('GET', `/initiators/${initiator}`)
   if (known.status !== 200) {
@@ -66,7 +82,7 @@ test('a volume is written, read back and identified over iSCSI by an initiator o
   }
   const portal = si.access.portals[0]
   const url = `iscsi://${portal}/${si.access.iqn}/0`
-  const inquiry = await run('iscsi-inq', ['-i', host, '-e', '1', '-c', '0x80', url]).catch(
+  const inquiry = await run('iscsi-inq', ['-i', host, '-e', '1', '-c', '128', url]).catch(
     (error: unknown) => {
       if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
       throw error
@@ -160,7 +176,7 @@ test('CHAP is asked for, one way and both ways', async (t) => {
   const oneWay = { username: 'host', password: 'twelve-letters' }
   await assert.rejects(login(si), IscsiError)
   await assert.rejects(login(si, { chap: { ...oneWay, password: 'another-secret' } }), IscsiError)
-  await (await login(si, { chap: oneWay }))[Symbol.asyncDispose]()
+  await visit(edf, si, { chap: oneWay })
   await edf.ok('PUT', auth, {
     type: 'mchap',
     target_pswd: '(hidden)',
@@ -168,7 +184,7 @@ test('CHAP is asked for, one way and both ways', async (t) => {
     initiator_pswd: 'other-secret-here',
   })
   const mutual = { username: 'array', password: 'other-secret-here' }
-  await (await login(si, { chap: { ...oneWay, mutual } }))[Symbol.asyncDispose]()
+  await visit(edf, si, { chap: { ...oneWay, mutual } })
   await assert.rejects(
     login(si, { chap: { ...oneWay, mutual: { ...mutual, password: 'wrong-secret-here' } } }),
     IscsiError,
@@ -188,7 +204,9 @@ test('being taken off the list lets a session go on and refuses the next one', a
   await edf.ok('PUT', `${si.path}/acl_policy`, { initiators: [] })
   await disk.write(0, Buffer.alloc(512, 1), cancel)
   await disk[Symbol.asyncDispose]()
-  await edf.ok('PUT', `${si.path}/acl_policy`, { initiators: [] })
+  await gone(edf, si)
+  // The target hears of the session's end a moment later.
+  await sleep(50)
   await assert.rejects(login(si), IscsiError)
 })
 
@@ -201,7 +219,7 @@ test('a group on the list admits its members, as they come and go', async (t) =>
   await edf.ok('PUT', `${si.path}/acl_policy/initiator_groups`, { op: 'add', path: group.path })
   await assert.rejects(login(si), IscsiError)
   await edf.ok('PUT', `${group.path}/members`, { op: 'add', path: `/initiators/${host}` })
-  await (await login(si))[Symbol.asyncDispose]()
+  await visit(edf, si)
   await edf.ok('PUT', `${group.path}/members`, { op: 'remove', path: `/initiators/${host}` })
   await assert.rejects(login(si), IscsiError)
 })

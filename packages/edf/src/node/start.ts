@@ -87,7 +87,8 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
     stack.defer(() => store[Symbol.asyncDispose]())
     const password = await prepareMetadata(database, options)
     const server = new IscsiServer()
-    stack.defer(() => server.close())
+    // By then all targets are gone and all portals closed: what is left are discovery sessions.
+    stack.defer(() => atMost(1000, server.close()))
     const portals = await listenIscsi(server, options.iscsi)
     const exports = new TargetExports({ database, store, server })
     stack.defer(() => exports.close())
@@ -244,4 +245,15 @@ async function listenRest(
   const httpsPort = await rest.listen(host, options.httpsPort, certificate)
   const name = host.includes(':') ? `[${host}]` : host
   return { httpUrl: `http://${name}:${httpPort}`, httpsUrl: `https://${name}:${httpsPort}` }
+}
+
+/** Waits, but not for ever; the timer also keeps the process alive while it waits. */
+async function atMost(milliseconds: number, work: Promise<void>): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, milliseconds)
+  try {
+    await Promise.race([work, promise])
+  } finally {
+    clearTimeout(timer)
+  }
 }

@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto'
-import type { IscsiServer, IscsiTarget, TargetAccess } from '@emberglass/iscsi'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { IscsiServer, IscsiTarget, TargetAccess, TargetEvent } from '@emberglass/iscsi'
 import type { Database } from '../database/database.ts'
 import type { StorageInstanceRow, VolumeRow } from '../database/rows.ts'
 import { messageOf } from '../errors.ts'
@@ -13,6 +15,9 @@ import { type DeviceCounters, ExportedDevice } from './exported-device.ts'
 const gib = 1024 ** 3
 /** A volume that nobody used for this long gives its open files back. */
 const idleMs = 60_000
+/** A session that ends is gone within some milliseconds after its last answer. */
+const partingMs = 500
+const sessionClosed = 'iscsi:target:closed'
 
 export type ExportStatus =
   | { readonly state: 'available' | 'unavailable' }
@@ -44,6 +49,7 @@ export class TargetExports {
   readonly #counters = new Map<string, DeviceCounters>()
   readonly #locks = new KeyedLocks()
   readonly #sweeper: NodeJS.Timeout
+  readonly #onClosed = (message: unknown) => this.#sessionClosed(message)
 
   constructor(parts: {
     readonly database: Database
@@ -55,6 +61,7 @@ export class TargetExports {
     this.#server = parts.server
     this.#sweeper = setInterval(() => void this.#sweep(), idleMs / 2)
     this.#sweeper.unref()
+    subscribe(sessionClosed, this.#onClosed)
   }
 
   /** Brings one storage instance's target in line: makes it, removes it, adds and removes units. */
@@ -137,6 +144,13 @@ export class TargetExports {
     return present === undefined ? new Set() : this.#liveInitiators(present)
   }
 
+  /** As `initiatorsOf`, giving one that has just logged out the moment it needs to be gone. */
+  async remainingInitiators(siUuid: string): Promise<ReadonlySet<string>> {
+    const until = performance.now() + partingMs
+    while (this.initiatorsOf(siUuid).size > 0 && performance.now() < until) await sleep(20)
+    return this.initiatorsOf(siUuid)
+  }
+
   /** What a volume has done since the node started. */
   counters(storeId: string): DeviceCounters | undefined {
     return this.#counters.get(storeId)
@@ -144,6 +158,7 @@ export class TargetExports {
 
   async close(): Promise<void> {
     clearInterval(this.#sweeper)
+    unsubscribe(sessionClosed, this.#onClosed)
     await this.#locks.idle()
     for (const uuid of [...this.#exports.keys()]) await this.withdraw(uuid)
   }
@@ -223,6 +238,16 @@ export class TargetExports {
 
   #liveInitiators({ target }: Export): ReadonlySet<string> {
     return new Set(target.sessions().map(({ initiatorName }) => initiatorName.toLowerCase()))
+  }
+
+  #sessionClosed(message: unknown): void {
+    // The channel carries nothing else.
+    const { targetName } = message as TargetEvent
+    const target = targetName === undefined ? undefined : this.#server.target(targetName)
+    for (const [uuid, present] of this.#exports) {
+      if (present.target !== target || !present.lingers) continue
+      setImmediate(() => void this.refreshAccess(uuid).catch(() => undefined))
+    }
   }
 
   /** Closes idle volumes, and takes those off the list who only stayed on it for their session. */

@@ -67,7 +67,7 @@ export function appInstanceRoutes(node: NodeContext): Route[] {
         return node.locks.run(id, async () => {
           const ai = requireById(node, id)
           const gone = answer(ai)
-          if (ai.admin_state === 'online' && !request.force) refuseIfUsed(node, ai, 'delete')
+          if (ai.admin_state === 'online' && !request.force) await refuseIfUsed(node, ai, 'delete')
           await deleteAppInstance(node, ai)
           return gone
         })
@@ -89,7 +89,7 @@ async function updateAppInstance(node: NodeContext, ai: AppInstanceRow, request:
   const { database } = node
   const body = request.body(UpdateAppInstance)
   const goesOffline = body.admin_state === 'offline' && ai.admin_state === 'online'
-  if (goesOffline && body.force !== true) refuseIfUsed(node, ai, 'take offline')
+  if (goesOffline && body.force !== true) await refuseIfUsed(node, ai, 'take offline')
   const offline = (body.admin_state ?? ai.admin_state) === 'offline'
   if (body.restore_point) {
     if (!offline) throw invalidRequest('A restore needs the app instance to be offline')
@@ -140,8 +140,11 @@ async function updateAppInstance(node: NodeContext, ai: AppInstanceRow, request:
 }
 
 /** @throws ApiError 400 when an initiator is logged in */
-function refuseIfUsed(node: NodeContext, ai: AppInstanceRow, what: string): void {
-  const users = storageInstancesOf(node, ai.id).flatMap(({ uuid }) => [...node.exports.initiatorsOf(uuid)])
+async function refuseIfUsed(node: NodeContext, ai: AppInstanceRow, what: string): Promise<void> {
+  const users: string[] = []
+  for (const { uuid } of storageInstancesOf(node, ai.id)) {
+    users.push(...(await node.exports.remainingInitiators(uuid)))
+  }
   if (users.length === 0) return
   throw invalidRequest(
     `Cannot ${what} ${ai.name}: ${users.join(', ')} is logged in; use force to override this warning`,

@@ -89,7 +89,7 @@ export function storageInstanceRoutes(node: NodeContext): Route[] {
         return node.locks.run(ai.id, async () => {
           const located = locateStorageInstance(node, request)
           const gone = answer(ai.id, located.si.name)
-          refuseIfUsed(node, located.si, request.force)
+          await refuseIfUsed(node, located.si, request.force)
           await deleteStorageInstance(node, located.si)
           return gone
         })
@@ -112,7 +112,7 @@ async function update(node: NodeContext, { si }: LocatedStorageInstance, request
         )
   const auth = mergeAuth(JSON.parse(si.auth), body.auth)
   if (body.admin_state === 'offline' && si.admin_state === 'online') {
-    refuseIfUsed(node, si, body.force === true)
+    await refuseIfUsed(node, si, body.force === true)
   }
   node.database.transaction(() => {
     node.database.run(
@@ -130,9 +130,10 @@ async function update(node: NodeContext, { si }: LocatedStorageInstance, request
 }
 
 /** @throws ApiError 400 when an initiator is logged in and nobody insists */
-export function refuseIfUsed(node: NodeContext, si: StorageInstanceRow, force: boolean): void {
-  const users = [...node.exports.initiatorsOf(si.uuid)]
-  if (users.length === 0 || force) return
+export async function refuseIfUsed(node: NodeContext, si: StorageInstanceRow, force: boolean): Promise<void> {
+  if (force) return
+  const users = [...(await node.exports.remainingInitiators(si.uuid))]
+  if (users.length === 0) return
   throw invalidRequest(
     `The storage instance ${si.name} is in use: ${users.join(', ')} is logged in; use force to override this warning`,
   )

@@ -96,7 +96,7 @@ export function volumeRoutes(node: NodeContext): Route[] {
         return node.locks.run(ai.id, async () => {
           const located = locateVolume(node, request)
           const gone = answer(located, located.volume.name)
-          refuseIfUsed(node, located.si, request.force)
+          await refuseIfUsed(node, located.si, request.force)
           await deleteVolume(node, located)
           return gone
         })
