@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { BlockDevice, Cancel } from './block-device.ts'
+import type { BlockDevice, Cancel, Extent } from './block-device.ts'
 import { writeSparse, type ZeroOptions } from './zeroes.ts'
 
 export interface WriteStreamOptions extends ZeroOptions {
@@ -233,13 +233,14 @@ export async function* readStream(
   const inner: Cancel = { signal: AbortSignal.any([cancel.signal, left.signal]) }
   const end = offset + length
   const ahead: Promise<Uint8Array>[] = []
+  const zeroes = new KnownZeroes(device, inner)
   let next = offset
   try {
     for (;;) {
       while (ahead.length < depth && next < end) {
         // Chunks lie on multiples of their size, so that only the first and the last are cut.
         const chunkEnd = Math.min(end, next - (next % chunkBytes) + chunkBytes)
-        const reading = readChunk(device, next, chunkEnd, inner)
+        const reading = readChunk(device, zeroes, next, chunkEnd, inner)
         reading.catch(() => {})
         ahead.push(reading)
         next = chunkEnd
@@ -259,6 +260,7 @@ export async function* readStream(
 
 async function readChunk(
   device: BlockDevice,
+  zeroes: KnownZeroes,
   start: number,
   end: number,
   cancel: Cancel,
@@ -266,10 +268,40 @@ async function readChunk(
   const { blockSize } = device
   const blockStart = start - (start % blockSize)
   const blockEnd = Math.ceil(end / blockSize) * blockSize
-  const bytes = blockEnd - blockStart
-  const extents = await device.extents?.(blockStart, bytes, cancel)
-  if (extents?.every((extent) => extent.state !== 'data')) return Buffer.alloc(end - start)
-  const blocks = Buffer.allocUnsafeSlow(bytes)
+  if (await zeroes.cover(blockStart, blockEnd)) return Buffer.alloc(end - start)
+  const blocks = Buffer.allocUnsafeSlow(blockEnd - blockStart)
   await device.read(blockStart, blocks, cancel)
   return blocks.subarray(start - blockStart, end - blockStart)
+}
+
+/** Bytes of the device that are asked about at a time: a question may be a round trip. */
+const windowBytes = 64 * 1024 * 1024
+
+/** What the device knows to be zeroes, for a reader that goes forward. */
+class KnownZeroes {
+  readonly #device: BlockDevice
+  readonly #cancel: Cancel
+  #window:
+    | { readonly start: number; readonly end: number; readonly map: Promise<readonly Extent[]> }
+    | undefined
+
+  constructor(device: BlockDevice, cancel: Cancel) {
+    this.#device = device
+    this.#cancel = cancel
+  }
+
+  /** Whether a range of whole blocks holds nothing but zeroes; false when the device cannot tell. */
+  async cover(start: number, end: number): Promise<boolean> {
+    if (this.#device.extents === undefined) return false
+    if (this.#window === undefined || start < this.#window.start || end > this.#window.end) {
+      const windowEnd = Math.max(end, Math.min(start + windowBytes, this.#device.sizeBytes))
+      const map = this.#device.extents(start, windowEnd - start, this.#cancel)
+      this.#window = { start, end: windowEnd, map }
+    }
+    for (const extent of await this.#window.map) {
+      if (extent.offset >= end) break
+      if (extent.state === 'data' && extent.offset + extent.length > start) return false
+    }
+    return true
+  }
 }

@@ -314,6 +314,28 @@ test('a read stream does not read what is known to be a hole', async () => {
   assert.equal(device.bytes('read'), 0)
 })
 
+test('a read stream asks for the map once, not for every chunk', async () => {
+  const bytes = pattern(4 * MiB)
+  bytes.fill(0, MiB, 2 * MiB)
+  const device = (await deviceHolding(bytes)).withMap([
+    { offset: 0, length: MiB, state: 'data' },
+    { offset: MiB, length: MiB, state: 'hole' },
+    { offset: 2 * MiB, length: 2 * MiB, state: 'data' },
+  ])
+  const { extents } = device
+  let asked = 0
+  device.extents = async (offset, length) => {
+    asked += 1
+    return (await extents?.(offset, length)) ?? []
+  }
+  const chunks: Uint8Array[] = []
+  for await (const chunk of readStream(device, 100, 4 * MiB - 200, { chunkBytes: 64 * KiB }, cancel))
+    chunks.push(chunk)
+  assert.ok(Buffer.concat(chunks).equals(bytes.subarray(100, 4 * MiB - 100)))
+  assert.equal(asked, 1)
+  assert.equal(device.bytes('read'), 3 * MiB)
+})
+
 test('a single byte anywhere makes a buffer non-zero', () => {
   for (const length of [1, 511, 65536, 200_000]) {
     const bytes = Buffer.alloc(length)
