@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { FastifyError, FastifyRequest } from 'fastify'
 import {
+  BackendError,
   Conflict,
   Forbidden,
   Invalid,
@@ -20,11 +21,13 @@ const notAuthorized = 'You are not authorized to perform the requested action'
 const unexpected =
   'An unexpected error prevented the server from fulfilling your request. Details are in its log.'
 
+const unavailable = 'The service is temporarily unavailable. Please try again.'
+
 /** How a fault looks on this API: `{"error": {"code", "message", "title"}}`. */
 export function installFaults(app: ApiServer, settings: IdentitySettings): void {
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const [status, message] = faultOf(error)
-    if (status >= 500) request.log.error({ err: error, requestId: request.id }, 'request failed')
+    if (status >= 500) request.log.error({ err: error }, 'request failed')
     if (status === 401) {
       reply.header('www-authenticate', `Keystone uri="${baseUrl(request, settings)}/v3"`)
     }
@@ -65,6 +68,7 @@ function faultOf(error: FastifyError | StorageError): readonly [status: number, 
   if (error instanceof Unauthenticated) return [401, error.message]
   if (error instanceof Forbidden || error instanceof OverQuota) return [403, error.message]
   if (error instanceof Unsupported) return [501, error.message]
+  if (error instanceof BackendError && error.retryAfterMs !== undefined) return [503, unavailable]
   if (error instanceof StorageError) return [500, unexpected]
   const problem = error.validation?.[0]
   if (problem !== undefined) {

@@ -19,10 +19,7 @@ import { tokenView } from './view.ts'
 export function issueRoute(app: ApiServer, context: IdentityContext): void {
   app.post('/v3/auth/tokens', { schema: { body: IssueToken } }, async (request, reply) => {
     const { token, details } = await issueToken(context, request.body)
-    request.log.info(
-      { requestId: request.id, userId: details.user.id, methods: details.methods },
-      'token issued',
-    )
+    request.log.info({ userId: details.user.id, methods: details.methods }, 'token issued')
     reply.code(201).header('x-subject-token', token).header('vary', 'X-Auth-Token')
     return tokenView(details, flag(request, 'nocatalog') ? undefined : await catalogFor(context.db, details))
   })

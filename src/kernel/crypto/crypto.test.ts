@@ -3,7 +3,7 @@ import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { Misconfigured } from '../errors.ts'
+import { BackendError, Misconfigured } from '../errors.ts'
 import { Secret } from '../secret.ts'
 import { hashPassword, pretendToVerifyPassword, verifyPassword } from './passwords.ts'
 import { openSecretBox, secretBox } from './secret-box.ts'
@@ -35,6 +35,16 @@ test('a hash of another form, or one that would cost too much, never verifies', 
     assert.equal(await verifyPassword(password, hash), false)
   }
   await pretendToVerifyPassword(password)
+})
+
+test('many passwords at once are checked in turn, and too many are turned away', async () => {
+  const hash = `$scrypt$ln=4,r=8,p=1$c2FsdA$${'A'.repeat(43)}`
+  const password = new Secret('x')
+  const outcomes = await Promise.allSettled(Array.from({ length: 250 }, () => verifyPassword(password, hash)))
+  const refused = outcomes.filter((outcome) => outcome.status === 'rejected')
+  assert.equal(refused.length, 48)
+  for (const outcome of refused) assert.ok(outcome.reason instanceof BackendError)
+  assert.equal(await verifyPassword(password, hash), false) // the places are free again
 })
 
 test('tokens differ, and their digests find them again', () => {

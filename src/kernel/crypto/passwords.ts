@@ -1,4 +1,5 @@
 import { randomBytes, type ScryptOptions, scrypt, timingSafeEqual } from 'node:crypto'
+import { BackendError } from '../errors.ts'
 import type { Secret } from '../secret.ts'
 
 /** N = 2^14, r = 8, p = 1: 16 MiB and some 40 ms of one core. Hashes made with other parameters still verify. */
@@ -11,6 +12,7 @@ const maxLogN = 20
 /**
  * Hashes a password for keeping, off the main thread: `$scrypt$ln=14,r=8,p=1$<salt>$<digest>`, passlib's form,
  * which Keystone writes too (`[identity] password_hash_algorithm = scrypt`).
+ * @throws BackendError, to be tried again, when too many passwords are being hashed or checked already
  */
 export async function hashPassword(password: Secret): Promise<string> {
   const salt = randomBytes(saltBytes)
@@ -42,7 +44,43 @@ export async function pretendToVerifyPassword(password: Secret): Promise<void> {
   await derive(password.reveal(), randomBytes(saltBytes), digestBytes, cost)
 }
 
-function derive(
+/**
+ * Derivations share libuv's four threads with all file access: two at once leave it the other two, whatever
+ * number of people try passwords.
+ */
+const maxAtOnce = 2
+/** Those that wait beyond this many are turned away. */
+const maxWaiting = 200
+let underWay = 0
+const waiting: (() => void)[] = []
+
+async function derive(
+  password: string,
+  salt: Buffer,
+  length: number,
+  parameters: { logN: number; blockSize: number; parallelism: number },
+): Promise<Buffer> {
+  if (underWay >= maxAtOnce) {
+    if (waiting.length >= maxWaiting) {
+      throw new BackendError('Too many passwords are being checked.', {
+        left: 'nothing',
+        retryAfterMs: 1_000,
+      })
+    }
+    await new Promise<void>((resolve) => waiting.push(resolve)) // whoever finishes hands its place on
+  } else {
+    underWay++
+  }
+  try {
+    return await deriveNow(password, salt, length, parameters)
+  } finally {
+    const next = waiting.shift()
+    if (next === undefined) underWay--
+    else next()
+  }
+}
+
+function deriveNow(
   password: string,
   salt: Buffer,
   length: number,

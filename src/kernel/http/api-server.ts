@@ -26,7 +26,7 @@ const requestIdPattern = /^req-[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/
 export function createApiServer(options: { log: Logger; bodyLimit?: number }): ApiServer {
   const app = fastify({
     loggerInstance: options.log as FastifyBaseLogger,
-    logController: new LogController({ disableRequestLogging: true }),
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     bodyLimit: options.bodyLimit ?? defaultBodyLimit,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 1_024 },
     exposeHeadRoutes: false,
@@ -48,7 +48,6 @@ export function createApiServer(options: { log: Logger; bodyLimit?: number }): A
   app.addHook('onResponse', async (request, reply) => {
     request.log.info(
       {
-        requestId: request.id,
         method: request.method,
         url: request.url,
         status: reply.statusCode,
