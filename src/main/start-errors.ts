@@ -4,11 +4,12 @@ import { messageOf } from '../kernel/errors.ts'
 export function describeStartError(error: unknown): string {
   const code = codeOf(error)
   if (code === 'EADDRINUSE') {
-    const { port } = error as { port?: number } // Node adds it to the errors of listen
-    return `Port ${port ?? ''} is taken: stop what is using it, or choose other ports with --port-base.`
+    const port = portOf(error)
+    const what = port === undefined ? `${messageOf(error).replace(/\.$/, '')}:` : `Port ${port} is taken:`
+    return `${what} stop what is using it, or choose other ports with --port-base.`
   }
-  if (code === 'EACCES' && typeof (error as { port?: unknown }).port === 'number') {
-    return `Port ${(error as { port: number }).port} may not be opened by this user: choose others with --port-base.`
+  if (code === 'EACCES' && portOf(error) !== undefined) {
+    return `Port ${portOf(error)} may not be opened by this user: choose others with --port-base.`
   }
   if (code === 'EADDRNOTAVAIL') {
     return `The address of --host does not belong to this machine (${messageOf(error)}).`
@@ -18,4 +19,10 @@ export function describeStartError(error: unknown): string {
 
 function codeOf(error: unknown): unknown {
   return typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined
+}
+
+/** Node adds the port to the errors of `listen`. */
+function portOf(error: unknown): number | undefined {
+  const port = typeof error === 'object' && error !== null && 'port' in error ? error.port : undefined
+  return typeof port === 'number' ? port : undefined
 }

@@ -53,7 +53,7 @@ describe('emberglass start', () => {
       await once(squatter, 'listening')
       await assertRefused(
         ['--state-dir', join(directory, `taken-${offset}`), '--port-base', String(portBase)],
-        new RegExp(`Port ${portBase + offset} is taken`),
+        new RegExp(`${portBase + offset}(: the port)? is taken`),
       )
       squatter.close()
     }
