@@ -40,6 +40,8 @@ const SCHEMA = `
 
 const FORMAT = 1
 const SQLITE_BUSY = 5
+/** A killed predecessor may take a moment to be gone. */
+const LOCK_TIMEOUT_MS = 500
 
 /**
  * The graph of layers and who uses them, in one SQLite file (WAL, synchronous=FULL).
@@ -63,7 +65,7 @@ export class Catalog implements Disposable {
    * @throws CorruptStoreError when it is of an unknown format
    */
   static open(path: string): Catalog {
-    const db = new DatabaseSync(path, { timeout: 0 })
+    const db = new DatabaseSync(path, { timeout: LOCK_TIMEOUT_MS })
     try {
       db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
       db.exec('PRAGMA foreign_keys = ON; BEGIN EXCLUSIVE')

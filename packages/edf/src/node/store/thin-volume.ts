@@ -365,7 +365,8 @@ export class ThinVolume implements BlockDevice {
 
   #notWritten(error: unknown, taken: number): unknown {
     this.#host.space.give(taken)
-    const full = systemCode(error) === 'ENOSPC' || systemCode(error) === 'EDQUOT'
+    // EFBIG: a block lies at its own offset, and ext4 has no file above 16 TiB.
+    const full = ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCode(error) ?? '')
     return full ? new NoSpaceError('the filesystem of the store is full', error) : error
   }
 
