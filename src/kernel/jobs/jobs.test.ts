@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { test } from 'node:test'
+import { sql } from 'kysely'
 import { sleep } from '../call.ts'
 import type { Database } from '../db/database.ts'
 import { onEachEngine } from '../db/testing.ts'
@@ -10,6 +11,7 @@ import { silentLogger } from '../log.ts'
 import { type AnyJobDefinition, defineJob, type JobQueue, type JobTables, type Json } from './job-queue.ts'
 import { jobMigrations } from './migrations.ts'
 import { openJobQueue } from './open-job-queue.ts'
+import { livenessSpace } from './worker-liveness.ts'
 
 const contents = { jobs: jobMigrations }
 const log = silentLogger()
@@ -256,6 +258,67 @@ onEachEngine((engine) => {
     await queue.idle()
     assert.deepEqual(await rowsOf(database), [])
   })
+
+  if (engine.name === 'PostgreSQL') {
+    test('a process that loses the database stops its jobs, since others begin them, and recovers', async () => {
+      await using database = await engine.open<JobTables>(contents)
+      await using queue = await openJobQueue({ database, log })
+      const started = Promise.withResolvers<void>()
+      const again = Promise.withResolvers<number>()
+      let stopped: unknown
+      const job = defineJob<null>({
+        kind: 'long',
+        async run(_payload, { attempt, signal }) {
+          if (attempt > 1) return again.resolve(attempt)
+          started.resolve()
+          await sleep(60_000, signal).catch((reason: unknown) => {
+            stopped = reason
+            throw reason
+          })
+        },
+        fail: async (_payload, error) => again.reject(error),
+      })
+      await enqueue(queue, database, 'long', 'a')
+      await queue.start([job])
+      await started.promise
+      const { lock_key: key } = await database.kysely
+        .selectFrom('job_workers')
+        .select('lock_key')
+        .executeTakeFirstOrThrow()
+      await sql`select pg_terminate_backend(pid) from pg_locks
+        where locktype = 'advisory' and classid = ${livenessSpace} and objid = ${key}`.execute(
+        database.kysely,
+      )
+      assert.equal(await again.promise, 2)
+      assert.match(String(stopped), /connection to the database is lost/)
+      await queue.idle()
+      assert.deepEqual(await rowsOf(database), [])
+    })
+
+    test('two processes share the work and never do the same', async () => {
+      await using database = await engine.open<JobTables>(contents)
+      await using one = await openJobQueue({ database, log, concurrency: 2 })
+      await using other = await openJobQueue({ database, log, concurrency: 2 })
+      const ran: string[] = []
+      let together = 0
+      const work = reporting('work', async (payload) => {
+        together++
+        ran.push(payload)
+        await new Promise((resolve) => setTimeout(resolve, 5))
+        together--
+        assert.ok(together <= 4)
+      })
+      for (let index = 0; index < 20; index++) {
+        await enqueue(one, database, 'work', `resource ${index % 7}`, String(index))
+      }
+      await Promise.all([one.start([work]), other.start([work])])
+      while ((await rowsOf(database)).length > 0) await new Promise((resolve) => setTimeout(resolve, 20))
+      assert.deepEqual(
+        ran.map(Number).sort((a, b) => a - b),
+        Array.from({ length: 20 }, (_, index) => index),
+      )
+    })
+  }
 
   test(`a job of a kind nobody here knows stays for a process that does, on ${engine.name}`, async () => {
     await using database = await engine.open<JobTables>(contents)
