@@ -13,7 +13,7 @@ import { BLOCK_BYTES } from './map-page.ts'
 import { ThinStore } from './thin-store.ts'
 
 /** Kills: more of them with EMBERGLASS_CRASHES=500 or so. */
-const CRASHES = Number(process.env['EMBERGLASS_CRASHES'] ?? 10)
+const CRASHES = Number(process.env['EMBERGLASS_CRASHES'] ?? 8)
 
 async function crash(directory: string, firstVersion: number, seed: number): Promise<CrashLine[]> {
   const worker = join(import.meta.dirname, 'crash-worker.ts')

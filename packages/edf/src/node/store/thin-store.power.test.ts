@@ -11,7 +11,7 @@ import { encodeSlot, PAGE_BYTES, SLOT_BYTES } from './map-page.ts'
 import { ThinStore } from './thin-store.ts'
 
 /** Power failures: more of them with EMBERGLASS_CRASHES=500 or so. */
-const FAILURES = Number(process.env['EMBERGLASS_CRASHES'] ?? 40)
+const FAILURES = Number(process.env['EMBERGLASS_CRASHES'] ?? 25)
 const SECTOR = 512
 /** Sectors by their offset in a file. */
 type Sectors = Map<number, Uint8Array>

@@ -9,7 +9,7 @@ import { BLOCK_BYTES, BLOCKS_PER_PAGE } from './map-page.ts'
 import { ThinStore, type ThinStoreOptions } from './thin-store.ts'
 
 /** Runs of the property: more of them with EMBERGLASS_DEEP=1000 or so. */
-const RUNS = Number(process.env['EMBERGLASS_DEEP'] ?? 40)
+const RUNS = Number(process.env['EMBERGLASS_DEEP'] ?? 30)
 const CALL = { signal: new AbortController().signal }
 const PAGE = BLOCKS_PER_PAGE * BLOCK_BYTES
 const WINDOW = 48 * 1024
