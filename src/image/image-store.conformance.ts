@@ -63,14 +63,14 @@ async function* pieces(bytes: Uint8Array): Bytes {
   let position = 0
   for (let index = 0; position < bytes.byteLength; index += 1) {
     const length = lengths[index % lengths.length] ?? 1
-    yield bytes.slice(position, position + length)
+    yield Buffer.from(bytes.subarray(position, position + length))
     position += length
   }
 }
 
 async function collect(bytes: Bytes): Promise<Buffer> {
   const chunks: Uint8Array[] = []
-  for await (const chunk of bytes) chunks.push(chunk)
+  for await (const chunk of bytes) chunks.push(Buffer.from(chunk)) // the store may use its memory again
   return Buffer.concat(chunks)
 }
 

@@ -24,7 +24,11 @@ export interface ImageStore extends AsyncDisposable {
    * @throws NoCapacity; Conflict when the image is there already
    */
   put(imageId: string, data: Bytes, sizeBytes: number | undefined, call: Call): Promise<StoredImage>
-  /** The bytes, or a range of them that ends at the size at most. The chunks are the caller's. @throws NotFound on the first pull */
+  /**
+   * The bytes, or a range of them that ends at the size at most. A chunk is valid until the next one is pulled:
+   * the store may read into the same memory again.
+   * @throws NotFound on the first pull
+   */
   get(location: string, range: ByteRange | undefined, call: Call): Bytes
   /** Bytes. @throws NotFound */
   size(location: string, call: Call): Promise<number>

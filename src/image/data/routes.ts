@@ -1,4 +1,3 @@
-import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Invalid } from '../../kernel/errors.ts'
 import type { ApiScope } from '../api.ts'
@@ -6,6 +5,7 @@ import { HttpFault } from '../faults.ts'
 import { downloadImage } from './download.ts'
 import { parseRange } from './range.ts'
 import { bodyOf } from './request-body.ts'
+import { sendBytes } from './response-body.ts'
 import { uploadImage } from './upload.ts'
 
 type WithImage = { Params: { image_id: string } }
@@ -37,16 +37,16 @@ export function dataRoutes({ app, environment, requestOf }: ApiScope): void {
       const { sizeBytes, image } = download
       const range = parseRange(request.headers, sizeBytes)
       const bytes = await download.open(range)
-      reply.type('application/octet-stream')
-      if (image.checksum !== null) reply.header('content-md5', image.checksum)
-      if (range === undefined) {
-        reply.header('content-length', sizeBytes)
-      } else {
-        reply.code(206)
-        reply.header('content-length', range.end - range.start)
-        reply.header('content-range', `bytes ${range.start}-${range.end - 1}/${sizeBytes}`)
-      }
-      return reply.send(Readable.from(bytes, { objectMode: false, highWaterMark: 1024 * 1024 }))
+      const headers: Record<string, string | number> = { 'content-type': 'application/octet-stream' }
+      if (image.checksum !== null) headers['content-md5'] = image.checksum
+      headers['content-length'] = range === undefined ? sizeBytes : range.end - range.start
+      if (range !== undefined) headers['content-range'] = `bytes ${range.start}-${range.end - 1}/${sizeBytes}`
+      reply.hijack() // the chunks are the store's: each is sent before the next one is pulled
+      reply.raw.writeHead(range === undefined ? 200 : 206, {
+        'x-openstack-request-id': request.id,
+        ...headers,
+      })
+      await sendBytes(reply.raw, bytes, caller)
     },
   )
 }

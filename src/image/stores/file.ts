@@ -125,15 +125,26 @@ export class FileStore implements ImageStore {
     await using opened = await this.#open(location)
     const { size } = await opened.file.stat()
     const end = Math.min(range?.end ?? size, size)
-    let position = range?.start ?? 0
-    let next = position < end ? readAt(opened.file, position, end) : undefined
+    const start = range?.start ?? 0
+    // two buffers in turns: one is sent while the other is filled
+    const length = Math.max(1, Math.min(readBytes, end - start))
+    const buffers = [Buffer.allocUnsafeSlow(length), Buffer.allocUnsafeSlow(length)] as const
+    let position = start
+    let turn: 0 | 1 = 0
+    const readOn = () => {
+      if (position >= end) return undefined
+      const into = buffers[turn]
+      turn = turn === 0 ? 1 : 0
+      return readAt(opened.file, into, position, end)
+    }
+    let next = readOn()
     try {
       while (next !== undefined) {
-        const chunk = await next
+        const chunk: Uint8Array = await next
         position += chunk.byteLength
         if (chunk.byteLength === 0)
           throw new BackendError('The image file became shorter.', { left: 'nothing' })
-        next = position < end ? readAt(opened.file, position, end) : undefined // read on while this one is sent
+        next = readOn()
         call.signal.throwIfAborted()
         yield chunk
       }
@@ -242,9 +253,8 @@ async function* watched(data: Bytes, onError: (error: unknown) => void): Bytes {
   }
 }
 
-async function readAt(file: FileHandle, position: number, end: number): Promise<Uint8Array> {
-  const into = Buffer.allocUnsafeSlow(Math.min(readBytes, end - position))
-  const { bytesRead } = await file.read(into, 0, into.byteLength, position)
+async function readAt(file: FileHandle, into: Buffer, position: number, end: number): Promise<Uint8Array> {
+  const { bytesRead } = await file.read(into, 0, Math.min(into.byteLength, end - position), position)
   return into.subarray(0, bytesRead)
 }
 

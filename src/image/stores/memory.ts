@@ -61,7 +61,7 @@ export class MemoryStore implements ImageStore {
       call.signal.throwIfAborted()
       const part = chunk.subarray(Math.max(0, start - position), Math.max(0, end - position))
       position += chunk.byteLength
-      if (part.byteLength > 0) yield part.slice()
+      if (part.byteLength > 0) yield Buffer.from(part)
     }
   }
 

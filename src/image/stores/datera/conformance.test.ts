@@ -1,34 +1,42 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { EdfClient } from '@emberglass/edf'
-import { startEdfNode } from '@emberglass/edf/node'
+import { after } from 'node:test'
+import type { EdfClient } from '@emberglass/edf'
+import { TestArray } from '../../../../packages/edf/src/client/array.test-support.ts'
 import { uncancelled } from '../../../kernel/call.ts'
 import { Secret } from '../../../kernel/secret.ts'
 import { imageStoreConformance, type StoreUnderTest } from '../../image-store.conformance.ts'
 import { type DateraStoreSettings, dateraStoreOptions } from './options.ts'
 import { DateraStore } from './store.ts'
 
-/** A store in a tenant of its own, on an array of its own. */
+/** One array for all cases; each case has a tenant of its own on it. */
+let started: Promise<{ array: TestArray; client: EdfClient }> | undefined
+let cases = 0
+
+after(async () => {
+  const running = await started
+  await running?.client.close()
+  await running?.array[Symbol.asyncDispose]()
+})
+
+async function start(): Promise<{ array: TestArray; client: EdfClient }> {
+  const array = await TestArray.start()
+  return { array, client: await array.connect() }
+}
+
 async function storeOnArray(): Promise<StoreUnderTest> {
-  const directory = await mkdtemp(join(tmpdir(), 'emberglass-array-'))
-  const node = await startEdfNode({
-    directory,
-    host: '127.0.0.1',
-    httpPort: 0,
-    httpsPort: 0,
-    iscsi: { host: '127.0.0.1', port: 0 },
-  })
+  started ??= start()
+  const { array, client } = await started
+  cases += 1
+  const tenant = `case-${cases}`
   const defaults = Object.entries(dateraStoreOptions).map(([key, option]) => [key, option.default])
   const settings = {
     // Sound: the options have exactly the properties of the settings, each with a default of its type.
     ...(Object.fromEntries(defaults) as DateraStoreSettings),
     host: '127.0.0.1',
-    apiPort: Number(new URL(node.httpUrl).port),
+    apiPort: array.proxy.port,
     useSsl: false,
-    login: node.login,
-    password: new Secret(node.password),
-    tenant: 'images',
+    login: array.node.login,
+    password: new Secret(array.node.password),
+    tenant,
     replicaCount: 1,
   }
   const open = async () => {
@@ -37,30 +45,14 @@ async function storeOnArray(): Promise<StoreUnderTest> {
     return store
   }
   const store = await open()
-  const client = await EdfClient.connect(
-    {
-      host: '127.0.0.1',
-      port: settings.apiPort,
-      tls: false,
-      login: 'admin',
-      password: node.password,
-      driver: 'test',
-    },
-    uncancelled(),
-  )
   return {
     store,
     restart: open,
     leftovers: async () => {
-      const found = await client.in('/root/images').appInstances.list({}, uncancelled())
+      const found = await client.in(`/root/${tenant}`).appInstances.list({}, uncancelled())
       return found.map(({ name }) => name)
     },
-    [Symbol.asyncDispose]: async () => {
-      await store[Symbol.asyncDispose]()
-      await client.close()
-      await node.close()
-      await rm(directory, { recursive: true, force: true })
-    },
+    [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
   }
 }
 
