@@ -55,12 +55,12 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
       for (;;) {
         const volume = await findVolume(block.db, volumeId)
         if (volume === undefined || !making.includes(volume.status))
-          return await removeLeftover(volumeId, job)
+          return await removeUnwanted(volumeId, job)
         const host = volume.host ?? (await place(volume, job))
-        if (host === undefined) return await removeLeftover(volumeId, job)
+        if (host === undefined) return await removeUnwanted(volumeId, job)
         try {
           const created = await make({ ...volume, host }, imageId, job)
-          if (!created) await removeLeftover(volumeId, job)
+          if (!created) await removeUnwanted(volumeId, job)
           return
         } catch (error) {
           if (!(await tryElsewhere(volume, host, error, job))) throw error
@@ -70,8 +70,14 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
 
     async fail({ volumeId }, error, job) {
       const volume = await findVolume(block.db, volumeId)
-      await removeLeftover(volumeId, job)
-      if (volume === undefined || !making.includes(volume.status)) return
+      if (volume === undefined || !making.includes(volume.status)) return await removeUnwanted(volumeId, job)
+      await removeLeftover(volumeId, job).catch((cause: unknown) => {
+        // the volume keeps its host: whoever deletes it removes what is left
+        job.log.warn(
+          { volumeId, error: messageOf(cause) },
+          'a failed volume could not be removed from its backend',
+        )
+      })
       const [action, detail] = messageFor(volume, error)
       await block.db.transaction().execute(async (transaction) => {
         const failed = await transitionVolume(transaction, volumeId, making, {
@@ -219,7 +225,16 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
     return true
   }
 
-  /** Removes what was made for a volume that nobody wants any more, or that failed. */
+  /**
+   * Removes what was made for a volume that was deleted meanwhile. A volume in any other state is left alone: the
+   * job may be found again after it had finished, or another run may have finished it.
+   */
+  async function removeUnwanted(volumeId: string, job: Job): Promise<void> {
+    const row = await findVolume(block.db, volumeId)
+    if (row === undefined || row.status === 'deleting') await removeLeftover(volumeId, job)
+  }
+
+  /** Removes what was made of a volume. */
   async function removeLeftover(volumeId: string, job: Job): Promise<void> {
     const { host, name, sizeGib, projectId } = progressOf(job)
     if (host === undefined || name === undefined) return
