@@ -188,6 +188,7 @@ async function attach(cloud: Cloud, volumeId: string, initiator: string): Promis
       connector: { initiator, ip: '127.0.0.1', host: 'tour', multipath: false },
     },
   })
+  await cloud.block('POST', `/attachments/${attachment.id}/action`, { 'os-complete': null })
   return attachment
 }
 

@@ -40,6 +40,7 @@ export async function start(options: StartOptions): Promise<void> {
     process.stdout.write('\nstopping …\n')
     void stop(0)
   }
+  process.stdout.on('error', () => {}) // whoever read our output has gone; that is no reason to stop
   process.on('SIGINT', onSignal)
   process.on('SIGTERM', onSignal)
 

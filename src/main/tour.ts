@@ -44,18 +44,22 @@ async function startInstance(stateDirectory: string): Promise<AsyncDisposable> {
     { stdio: ['ignore', 'pipe', 'inherit'] },
   )
   const exited = once(child, 'exit')
-  for await (const chunk of child.stdout) {
-    if (String(chunk).includes('ready in')) {
-      child.stdout.resume()
-      return {
-        async [Symbol.asyncDispose]() {
-          child.kill('SIGTERM')
-          await exited
-        },
-      }
-    }
-  }
-  throw new BackendError('the instance for the tour did not start; see its message above', {
-    left: 'nothing',
+  await new Promise<void>((resolve, reject) => {
+    child.stdout.on('data', (chunk) => {
+      if (String(chunk).includes('ready in')) resolve()
+    })
+    child.once('exit', () => {
+      reject(
+        new BackendError('the instance for the tour did not start; see its message above', {
+          left: 'nothing',
+        }),
+      )
+    })
   })
+  return {
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGTERM')
+      await exited
+    },
+  }
 }
