@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { SessionPreferences } from '../login/negotiate.ts'
-import { type Admission, type LoginOutcome, TargetLogin } from '../login/target-login.ts'
+import { type Admission, type LoginOutcome, type LoginReply, TargetLogin } from '../login/target-login.ts'
 import { dataSegmentLength, Opcode, opcodeOf } from '../pdu/header.ts'
 import { decodeLoginRequest, type LoginRequest } from '../pdu/login-request.ts'
 import { encodeLoginResponse, LoginStatus } from '../pdu/login-response.ts'
@@ -10,7 +10,7 @@ import { serialAdd } from '../serial.ts'
 import { readWith } from './accept.ts'
 import { PduWriter } from './pdu-writer.ts'
 import { type PduHandler, Receiver } from './receiver.ts'
-import { Sender } from './sender.ts'
+import { Sender, type SlabPool } from './sender.ts'
 import { QUEUE_DEPTH, type Session, type SessionLink } from './session.ts'
 
 /** Data segments during login: the default of MaxRecvDataSegmentLength. */
@@ -31,6 +31,7 @@ export interface ConnectionTimeouts {
 export interface ConnectionHost {
   readonly preferences: SessionPreferences
   readonly timeouts: ConnectionTimeouts
+  readonly slabs: SlabPool
   admit(initiatorName: string, targetName: string | undefined): Admission
   /** Begins the session of a successful login. Rejects to refuse it after all. */
   begin(
@@ -39,7 +40,8 @@ export interface ConnectionHost {
     numbers: { expCmdSn: number; statSn: number },
   ): Promise<Session>
   nextTsih(): number
-  refused(connection: Connection, status: number): void
+  /** A login was refused. Returns for how long the answer is to be held back. */
+  refused(connection: Connection, status: number): number
   closed(connection: Connection, reason: string): void
 }
 
@@ -83,7 +85,7 @@ export class Connection implements PduHandler, SessionLink {
       randomBytes: (count) => randomBytes(count),
     })
     this.#socket = readWith(accepted, (bytes, length) => this.#receive(bytes, length))
-    this.#sender = new Sender(this.#socket)
+    this.#sender = new Sender(this.#socket, host.slabs)
     this.writer = new PduWriter(this.#sender)
     this.#socket.on('error', (error) => {
       this.#reason = error.message
@@ -120,21 +122,26 @@ export class Connection implements PduHandler, SessionLink {
     const reply = this.#login.receive(request, this.#text)
     if (this.#statSn === 0) this.#statSn = request.expStatSn
     if (!reply.outcome) {
-      this.#respond(request, reply, 0)
-      if (reply.status !== LoginStatus.success) {
-        this.#host.refused(this, reply.status)
-        this.finish(`the login was refused with status ${reply.status.toString(16).padStart(4, '0')}`)
-      }
+      if (reply.status === LoginStatus.success) this.#respond(request, reply, 0)
+      else this.#refuse(request, reply)
       return
     }
     void this.#begin(request, reply, reply.outcome)
   }
 
-  async #begin(
-    request: LoginRequest,
-    reply: { transit: boolean; currentStage: number; nextStage: number; status: number; text: Buffer },
-    outcome: LoginOutcome,
-  ): Promise<void> {
+  #refuse(request: LoginRequest, reply: LoginReply): void {
+    this.#receiver.stop()
+    const answer = (): void => {
+      if (this.#closed) return
+      this.#respond(request, reply, 0)
+      this.finish(`the login was refused with status ${reply.status.toString(16).padStart(4, '0')}`)
+    }
+    const delayMs = this.#host.refused(this, reply.status)
+    if (delayMs > 0) setTimeout(answer, delayMs).unref()
+    else answer()
+  }
+
+  async #begin(request: LoginRequest, reply: LoginReply, outcome: LoginOutcome): Promise<void> {
     // What comes before the session stands has to wait for it.
     this.#pause()
     try {
@@ -163,11 +170,7 @@ export class Connection implements PduHandler, SessionLink {
     }
   }
 
-  #respond(
-    request: LoginRequest,
-    reply: { transit: boolean; currentStage: number; nextStage: number; status: number; text: Buffer },
-    tsih: number,
-  ): void {
+  #respond(request: LoginRequest, reply: LoginReply, tsih: number): void {
     const pdu = {
       transit: reply.transit,
       continued: false,

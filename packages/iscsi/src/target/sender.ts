@@ -7,8 +7,8 @@ import type { Socket } from 'node:net'
 
 /** Bytes of a slab: a burst of 1 MiB with its headers. */
 export const SLAB_BYTES = 1048576 + 16384
-/** Slabs kept for reuse by one connection. */
-const KEPT_SLABS = 3
+/** Slabs kept for reuse by all connections of a server. */
+const KEPT_SLABS = 16
 
 export interface Slab {
   readonly bytes: Buffer
@@ -16,6 +16,21 @@ export interface Slab {
   used: number
   /** Regions that are being filled or on their way out. */
   open: number
+}
+
+/** The slabs of a server. A connection that has nothing to send holds none. */
+export class SlabPool {
+  readonly #free: Slab[] = []
+
+  take(length: number): Slab {
+    const slab = length <= SLAB_BYTES ? this.#free.pop() : undefined
+    return slab ?? { bytes: Buffer.allocUnsafeSlow(Math.max(length, SLAB_BYTES)), used: 0, open: 0 }
+  }
+
+  give(slab: Slab): void {
+    slab.used = 0
+    if (slab.bytes.byteLength === SLAB_BYTES && this.#free.length < KEPT_SLABS) this.#free.push(slab)
+  }
 }
 
 interface Piece {
@@ -27,7 +42,7 @@ interface Piece {
 
 export class Sender {
   readonly #socket: Socket
-  readonly #free: Slab[] = []
+  readonly #pool: SlabPool
   #current: Slab | undefined
   #pieces: Piece[] = []
   #queued = 0
@@ -36,8 +51,9 @@ export class Sender {
   /** Called when everything that was queued has left this process. */
   onDrained: () => void = () => {}
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, pool: SlabPool) {
     this.#socket = socket
+    this.#pool = pool
   }
 
   /** Bytes reserved or queued that the socket has not taken yet. */
@@ -49,10 +65,8 @@ export class Sender {
   reserve(length: number): Slab {
     let slab = this.#current
     if (!slab || slab.used + length > slab.bytes.byteLength) {
-      const old = slab
-      slab = length > SLAB_BYTES ? newSlab(length) : (this.#free.pop() ?? newSlab(SLAB_BYTES))
+      slab = this.#pool.take(length)
       this.#current = slab
-      if (old && old.open === 0) this.#recycle(old)
     }
     slab.used += length
     slab.open += 1
@@ -104,22 +118,13 @@ export class Sender {
   close(): void {
     this.#closed = true
     this.#pieces = []
-    this.#free.length = 0
     this.#current = undefined
   }
 
   #release(slab: Slab, regions: number): void {
     slab.open -= regions
-    if (slab.open === 0) this.#recycle(slab)
+    if (slab.open > 0) return
+    if (slab === this.#current) this.#current = undefined
+    this.#pool.give(slab)
   }
-
-  #recycle(slab: Slab): void {
-    slab.used = 0
-    if (slab === this.#current || this.#closed) return
-    if (slab.bytes.byteLength === SLAB_BYTES && this.#free.length < KEPT_SLABS) this.#free.push(slab)
-  }
-}
-
-function newSlab(length: number): Slab {
-  return { bytes: Buffer.allocUnsafeSlow(length), used: 0, open: 0 }
 }

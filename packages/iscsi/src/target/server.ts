@@ -9,6 +9,7 @@ import type { KeyValue } from '../login/text.ts'
 import { LoginStatus } from '../pdu/login-response.ts'
 import { nexusOf } from '../scsi/nexus.ts'
 import { Connection, type ConnectionHost, type ConnectionTimeouts } from './connection.ts'
+import { SlabPool } from './sender.ts'
 import { Session } from './session.ts'
 import { IscsiTarget, PORTAL_GROUP_TAG, type Portal, type TargetConfig } from './target.ts'
 
@@ -27,9 +28,10 @@ export interface IscsiServerOptions {
 /** How long a target that is removed waits for its sessions. */
 const CLOSE_MS = 10_000
 const TICK_MS = 1000
-/** Refused authentications of one address within a minute, after which its logins are refused unseen. */
-const MAX_FAILURES = 30
+/** Failed authentications of one address within a minute, after which it has to wait for each further refusal. */
+const MAX_FAILURES = 10
 const FAILURE_WINDOW_MS = 60_000
+const FAILURE_DELAY_MS = 1000
 
 /** Published to `node:diagnostics_channel` as `iscsi:target:login`, `:refused`, `:closed`. Never holds a secret. */
 export interface TargetEvent {
@@ -46,6 +48,7 @@ const closedChannel = channel('iscsi:target:closed')
 export class IscsiServer implements AsyncDisposable, ConnectionHost {
   readonly preferences: SessionPreferences
   readonly timeouts: ConnectionTimeouts
+  readonly slabs = new SlabPool()
   readonly #pool: BufferPool
   readonly #maxConnections: number
   readonly #maxPerAddress: number
@@ -60,8 +63,8 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost {
   constructor(options: IscsiServerOptions = {}) {
     this.preferences = { ...PREFERRED, headerDigest: true, dataDigest: true, ...options.preferences }
     this.timeouts = { loginMs: 15_000, idleMs: 10_000, answerMs: 10_000, ...options.timeouts }
-    this.#maxConnections = options.maxConnections ?? 1024
-    this.#maxPerAddress = options.maxConnectionsPerAddress ?? 256
+    this.#maxConnections = options.maxConnections ?? 4096
+    this.#maxPerAddress = options.maxConnectionsPerAddress ?? 2048
     this.#pool = new BufferPool(options.poolBytes ?? 32 * 1048576)
   }
 
@@ -181,14 +184,15 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost {
     return this.#tsih
   }
 
-  refused(connection: Connection, status: number): void {
+  refused(connection: Connection, status: number): number {
     const { remoteAddress } = connection
     publish(refusedChannel, { remoteAddress, reason: `status ${status.toString(16).padStart(4, '0')}` })
-    if (status !== LoginStatus.authenticationFailed) return
+    if (status !== LoginStatus.authenticationFailed) return 0
     const now = Date.now()
     const entry = this.#failures.get(remoteAddress)
     if (entry && now - entry.since < FAILURE_WINDOW_MS) entry.count += 1
     else this.#failures.set(remoteAddress, { count: 1, since: now })
+    return entry && entry.count > MAX_FAILURES ? FAILURE_DELAY_MS : 0
   }
 
   closed(connection: Connection, reason: string): void {
@@ -224,21 +228,10 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost {
 
   #accept(socket: Socket): void {
     const address = socket.remoteAddress ?? ''
-    const failures = this.#failures.get(address)
-    const blocked =
-      failures !== undefined &&
-      failures.count > MAX_FAILURES &&
-      Date.now() - failures.since < FAILURE_WINDOW_MS
     let fromThere = 0
     for (const connection of this.#connections) if (connection.remoteAddress === address) fromThere += 1
-    if (
-      this.#closing ||
-      blocked ||
-      this.#connections.size >= this.#maxConnections ||
-      fromThere >= this.#maxPerAddress
-    ) {
-      const reason = blocked ? 'too many failed logins' : 'too many connections'
-      publish(refusedChannel, { remoteAddress: address, reason })
+    if (this.#closing || this.#connections.size >= this.#maxConnections || fromThere >= this.#maxPerAddress) {
+      publish(refusedChannel, { remoteAddress: address, reason: 'too many connections' })
       socket.destroy()
       return
     }

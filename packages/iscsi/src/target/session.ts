@@ -93,6 +93,8 @@ export class Session implements PduHandler, DataOutHost {
   readonly #cid: number
   readonly #tasks = new Map<number, Task>()
   readonly #draining = new Set<number>()
+  /** Aborted tasks that are still at a device. */
+  readonly #leaving = new Set<Promise<void>>()
   readonly #dataIn: DataInSender
   readonly #dataOut: DataOutReceiver
   readonly #text: TextExchange
@@ -463,8 +465,13 @@ export class Session implements PduHandler, DataOutHost {
     task.aborted = true
     if (this.#tasks.delete(tag) && task.immediate) this.#immediate -= 1
     const idle = task.idle()
-    if (idle) await idle
-    else this.discard(task)
+    if (!idle) {
+      this.discard(task)
+      return
+    }
+    this.#leaving.add(idle)
+    await idle
+    this.#leaving.delete(idle)
   }
 
   // --- answered at once ---
@@ -579,7 +586,8 @@ export class Session implements PduHandler, DataOutHost {
   connectionClosed(): void {
     this.#closing = true
     // Whoever waits for room or data has nothing at the device: only that is waited for.
-    const waiting = Promise.all(this.tasksOf().map((tag) => this.abort(tag)))
+    const aborted = this.tasksOf().map((tag) => this.abort(tag))
+    const waiting = Promise.all([...aborted, ...this.#leaving])
     this.#abort.abort(new Error('the iSCSI session has ended'))
     void waiting.finally(() => {
       this.target?.leave(this)
