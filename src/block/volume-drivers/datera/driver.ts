@@ -66,8 +66,9 @@ export class DateraDriver implements VolumeDriver {
 
   async start(call: Call): Promise<void> {
     this.#checked = checkSettings(this.#settings, call.log)
-    await this.#run('start', call, async ({ array, log }) => {
+    await this.#run('start', call, async ({ array, checked, edf, log }) => {
       const { client } = array
+      if (checked.tenant.kind === 'path') await array.tenants.ensure(checked.tenant.path, edf)
       const { name, sw_version: product } = client.lastSystem
       log.info(
         { array: name, product, apiVersion: client.version, origin: client.origin },
