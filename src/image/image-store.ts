@@ -19,7 +19,8 @@ export interface ImageStore extends AsyncDisposable {
   start(call: Call): Promise<void>
   /**
    * Keeps the data, durably when it resolves. When it rejects, or the data's iteration throws, nothing is left;
-   * what the iteration threw comes out unchanged. The chunks belong to the store, which may hold on to them.
+   * what the iteration threw comes out unchanged. The chunks belong to the store: it may hold on to them, and
+   * give their memory back, so no chunk is yielded twice.
    * @param sizeBytes when it is known beforehand
    * @throws NoCapacity; Conflict when the image is there already
    */
