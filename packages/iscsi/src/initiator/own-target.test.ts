@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type Cancel, type Done, type Extent, MemoryDevice } from '../block-device.ts'
 import { IscsiServer } from '../target/server.ts'
 import { diskConformance, REAL_DISK_BYTES } from './disk.conformance.ts'
@@ -38,11 +37,6 @@ function* granules(offset: number, length: number): Generator<number> {
   for (let at = Math.floor(offset / granuleBytes); at * granuleBytes < offset + length; at += 1) yield at
 }
 
-/** The suite is about the initiator: it does not wait long for a server to be done with its sockets. */
-async function closed(server: IscsiServer): Promise<void> {
-  await Promise.race([server.close(), sleep(500)])
-}
-
 diskConformance({
   name: 'the target of this package',
   skip: undefined,
@@ -54,6 +48,6 @@ diskConformance({
     const access = { initiators: ['iqn.2026-01.test:initiator'], ...(chap === undefined ? {} : { chap }) }
     const target = server.addTarget({ name: targetName, access })
     target.addLun(0, { device: new ThinMemoryDevice(REAL_DISK_BYTES), serial: 'test-disk' })
-    return { port, targetName, lun: 0, [Symbol.asyncDispose]: () => closed(server) }
+    return { port, targetName, lun: 0, [Symbol.asyncDispose]: () => server.close() }
   },
 })
