@@ -33,4 +33,9 @@ export const jobMigrations: Migrations = {
         .execute()
     },
   },
+  '0003-jobs-by-resource': {
+    async up(db: Kysely<unknown>) {
+      await db.schema.createIndex('jobs_resource').on('jobs').columns(['resource', 'id']).execute()
+    },
+  },
 }

@@ -15,6 +15,8 @@ const sweepEveryMs = 10_000
 const restartAfterMs = 1_000
 /** NOTIFY wakes workers at once; polling is for what is due later. Milliseconds. */
 const pollMs = 500
+/** Workers need a connection only to take a job and to give it back; one listens. */
+const poolSize = 6
 /** A worker that is not recorded after this many seconds never will be. */
 const unrecordedSeconds = 30
 
@@ -41,7 +43,7 @@ export async function startPostgresWorker(options: Options): Promise<PostgresWor
   const { default: pg } = await import('pg')
   const pool = new pg.Pool({
     connectionString: database.url,
-    max: options.concurrency + 4,
+    max: poolSize,
     connectionTimeoutMillis: 10_000,
   })
   // a broken connection is replaced; queries report their own errors

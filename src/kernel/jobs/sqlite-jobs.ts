@@ -1,6 +1,6 @@
 import type { Kysely } from 'kysely'
 import type { Logger } from '../log.ts'
-import type { AnyJobDefinition, JobQueue, JobTables } from './job-queue.ts'
+import type { AnyJobDefinition, JobQueue, JobsTable, JobTables } from './job-queue.ts'
 import { newJobRow } from './job-row.ts'
 import { runJob } from './run-job.ts'
 
@@ -61,40 +61,53 @@ export function sqliteJobQueue(options: {
     timer.unref()
   }
 
+  /** Starts what is due: of each resource that nothing runs for the oldest job, if there is room for it. */
   async function scan(): Promise<void> {
-    const rows = await db.selectFrom('jobs').selectAll().orderBy('id').execute()
-    const blocked = new Set(busyResources)
-    let nextDue = Number.POSITIVE_INFINITY
-    for (const row of rows) {
-      if (blocked.has(row.resource)) continue
-      blocked.add(row.resource) // later jobs of the resource wait, even for one that is not due yet
-      const dueMs = Date.parse(row.run_at) - now().getTime()
-      if (dueMs > 0) {
-        nextDue = Math.min(nextDue, dueMs)
-        continue
-      }
-      if (running.size >= concurrency) break
-      busyResources.add(row.resource)
-      const run = runJob(db, row, definitions, { signal: stopping.signal, log })
-        .then(async (outcome) => {
-          if (outcome.done || stopping.signal.aborted) return
-          const runAt = new Date(now().getTime() + outcome.retryAfterMs).toISOString()
-          await db.updateTable('jobs').set({ run_at: runAt }).where('id', '=', row.id).execute()
-        })
-        .catch((error: unknown) => {
-          log.error(
-            { err: error, job: row.kind, resource: row.resource },
-            'the job queue could not be written',
-          )
-        })
-        .finally(() => {
-          busyResources.delete(row.resource)
-          running.delete(run)
-          wake()
-        })
-      running.add(run)
+    const heads = db
+      .selectFrom('jobs')
+      .select(({ fn }) => fn.min('id').as('id'))
+      .groupBy('resource')
+    const time = now()
+    const free = concurrency - running.size
+    if (free > 0) {
+      const rows = await db
+        .selectFrom('jobs')
+        .selectAll()
+        .where('id', 'in', heads)
+        .where('run_at', '<=', time.toISOString())
+        .where('resource', 'not in', [...busyResources])
+        .orderBy('id')
+        .limit(free)
+        .execute()
+      if (stopping.signal.aborted) return
+      for (const row of rows) begin(row)
     }
-    if (nextDue !== Number.POSITIVE_INFINITY) later(Math.min(nextDue, 60_000))
+    const next = await db
+      .selectFrom('jobs')
+      .select(({ fn }) => fn.min('run_at').as('run_at'))
+      .where('id', 'in', heads)
+      .where('run_at', '>', time.toISOString())
+      .executeTakeFirst()
+    if (next?.run_at != null) later(Math.min(Date.parse(next.run_at) - time.getTime(), 60_000))
+  }
+
+  function begin(row: JobsTable): void {
+    busyResources.add(row.resource)
+    const run = runJob(db, row, definitions, { signal: stopping.signal, log })
+      .then(async (outcome) => {
+        if (outcome.done || stopping.signal.aborted) return
+        const runAt = new Date(now().getTime() + outcome.retryAfterMs).toISOString()
+        await db.updateTable('jobs').set({ run_at: runAt }).where('id', '=', row.id).execute()
+      })
+      .catch((error: unknown) => {
+        log.error({ err: error, job: row.kind, resource: row.resource }, 'the job queue could not be written')
+      })
+      .finally(() => {
+        busyResources.delete(row.resource)
+        running.delete(run)
+        wake()
+      })
+    running.add(run)
   }
 
   return {
