@@ -1,4 +1,5 @@
 import type { TargetExports } from './data-plane/exports.ts'
+import type { StoreUsage } from './data-plane/store-usage.ts'
 import type { Database } from './database/database.ts'
 import type { EventLog } from './event-log.ts'
 import type { KeyedLocks } from './locks.ts'
@@ -23,6 +24,7 @@ export interface Portal {
 export interface NodeContext {
   readonly database: Database
   readonly store: ThinStore
+  readonly usage: StoreUsage
   readonly exports: TargetExports
   readonly sessions: Sessions
   readonly passwords: VerifiedPasswords

@@ -7,6 +7,7 @@ import { swVersionPattern } from '../versions.ts'
 import { type Certificate, loadCertificate } from './certificate.ts'
 import type { NodeContext, Portal, SystemIdentity } from './context.ts'
 import { TargetExports } from './data-plane/exports.ts'
+import { StoreUsage } from './data-plane/store-usage.ts'
 import { Database } from './database/database.ts'
 import { EdfNodeStartError, errorCode, messageOf } from './errors.ts'
 import { EventLog } from './event-log.ts'
@@ -95,6 +96,7 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
     const context: NodeContext = {
       database,
       store,
+      usage: new StoreUsage(store),
       exports,
       sessions: new Sessions(options.sessionLifetimeMs),
       passwords: new VerifiedPasswords(),

@@ -160,7 +160,7 @@ export class TargetExports {
     clearInterval(this.#sweeper)
     unsubscribe(sessionClosed, this.#onClosed)
     await this.#locks.idle()
-    for (const uuid of [...this.#exports.keys()]) await this.withdraw(uuid)
+    await Promise.all([...this.#exports.keys()].map((uuid) => this.withdraw(uuid)))
   }
 
   #wanted(siUuid: string): StorageInstanceRow | undefined {

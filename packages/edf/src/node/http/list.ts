@@ -67,27 +67,41 @@ export function listOf<Item extends object>(
   request: ListRequest,
   items: readonly Item[],
 ): { items: readonly Item[]; page: ListPage } {
-  return listLazily(request, items, [], (page) => page)
+  const options = listOptions(request)
+  const chosen = choose(items, options)
+  return { items: slice(chosen, options), page: page(chosen.length, options) }
+}
+
+/** Rows of a table that are dear to complete into what clients see. */
+export interface LazyRows<Row extends object, View extends object> {
+  /** Attributes that are spelt alike in row and view. */
+  readonly columns: readonly string[]
+  count(): number
+  /** In the default order. */
+  read(limit: number, offset: number): readonly Row[]
+  complete(rows: readonly Row[]): readonly View[]
 }
 
 /**
- * As `listOf`, for items that are dear to complete. Filter and sort work on the `rows` when they ask only for
- * `columns` (spelt alike in row and view); then only the page is completed.
+ * As `listOf`: only the page is completed, unless filter or sort ask for more than the `columns`; and only the page
+ * is read, when there is neither.
  */
 export function listLazily<Row extends object, View extends object>(
   request: ListRequest,
-  rows: readonly Row[],
-  columns: readonly string[],
-  complete: (rows: readonly Row[]) => readonly View[],
+  rows: LazyRows<Row, View>,
 ): { items: readonly View[]; page: ListPage } {
   const options = listOptions(request)
-  const names = new Set(options.filter?.names)
-  if (options.sort !== undefined) names.add(options.sort)
-  if ([...names].every((name) => columns.includes(name))) {
-    const chosen = choose(rows, options)
-    return { items: complete(slice(chosen, options)), page: page(chosen.length, options) }
+  const { filter, sort, limit, offset } = options
+  if (filter === undefined && sort === undefined) {
+    return { items: rows.complete(rows.read(limit, offset)), page: page(rows.count(), options) }
   }
-  const chosen = choose(complete(rows), options)
+  const all = rows.read(Number.MAX_SAFE_INTEGER, 0)
+  const names = [...(filter?.names ?? []), ...(sort === undefined ? [] : [sort])]
+  if (names.every((name) => rows.columns.includes(name))) {
+    const chosen = choose(all, options)
+    return { items: rows.complete(slice(chosen, options)), page: page(chosen.length, options) }
+  }
+  const chosen = choose(rows.complete(all), options)
   return { items: slice(chosen, options), page: page(chosen.length, options) }
 }
 

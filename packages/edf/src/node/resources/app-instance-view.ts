@@ -132,12 +132,11 @@ export function volumeViews(
     JSON.stringify(rows.map(({ store_id }) => store_id)),
   )
   const byVolume = Map.groupBy(snapshots, (row) => row.volume)
-  const used = new Map(node.store.list().map(({ id, usedBytes }) => [id, usedBytes]))
   return rows.map((row) => {
     const owner = ownerOf(row)
     if (owner === undefined) throw new Error(`the volume ${row.store_id} has no storage instance`)
     const path = volumePath(owner.app_instance, owner.name, row.name)
-    const usedBytes = used.get(row.store_id) ?? 0
+    const usedBytes = node.usage.of(row.store_id)
     const placement: ResolvedReference = JSON.parse(row.placement_policy)
     return {
       path,

@@ -1,4 +1,4 @@
-import { CreateAppInstance, UpdateAppInstance } from '../../schemas/app-instance.ts'
+import { type AppInstance, CreateAppInstance, UpdateAppInstance } from '../../schemas/app-instance.ts'
 import type { NodeContext } from '../context.ts'
 import { isUniqueViolation } from '../database/database.ts'
 import type { AppInstanceRow, StorageInstanceRow, VolumeRow } from '../database/rows.ts'
@@ -26,11 +26,22 @@ export function appInstanceRoutes(node: NodeContext): Route[] {
       path: '/app_instances',
       summary: 'List app instances',
       handle: (request) => {
-        const rows = node.database.all<AppInstanceRow>(
-          `SELECT * FROM app_instance WHERE tenant = ? AND state = 'ready' ORDER BY seq`,
-          request.tenant,
-        )
-        const { items, page } = listLazily(request, rows, columns, (some) => appInstanceViews(node, some))
+        const { items, page } = listLazily<AppInstanceRow, AppInstance>(request, {
+          columns,
+          count: () =>
+            node.database.get<{ total: number }>(
+              `SELECT count(*) AS total FROM app_instance WHERE tenant = ? AND state = 'ready'`,
+              request.tenant,
+            )?.total ?? 0,
+          read: (limit, offset) =>
+            node.database.all<AppInstanceRow>(
+              `SELECT * FROM app_instance WHERE tenant = ? AND state = 'ready' ORDER BY seq LIMIT ? OFFSET ?`,
+              request.tenant,
+              limit,
+              offset,
+            ),
+          complete: (rows) => appInstanceViews(node, rows),
+        })
         return { data: items, page }
       },
     },
