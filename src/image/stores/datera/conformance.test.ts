@@ -2,10 +2,8 @@ import { after } from 'node:test'
 import type { EdfClient } from '@emberglass/edf'
 import { TestArray } from '../../../../packages/edf/src/client/array.test-support.ts'
 import { uncancelled } from '../../../kernel/call.ts'
-import { Secret } from '../../../kernel/secret.ts'
 import { imageStoreConformance, type StoreUnderTest } from '../../image-store.conformance.ts'
-import { type DateraStoreSettings, dateraStoreOptions } from './options.ts'
-import { DateraStore } from './store.ts'
+import { storeOn } from './store.test-support.ts'
 
 /** One array for all cases; each case has a tenant of its own on it. */
 let started: Promise<{ array: TestArray; client: EdfClient }> | undefined
@@ -27,20 +25,8 @@ async function storeOnArray(): Promise<StoreUnderTest> {
   const { array, client } = await started
   cases += 1
   const tenant = `case-${cases}`
-  const defaults = Object.entries(dateraStoreOptions).map(([key, option]) => [key, option.default])
-  const settings = {
-    // Sound: the options have exactly the properties of the settings, each with a default of its type.
-    ...(Object.fromEntries(defaults) as DateraStoreSettings),
-    host: '127.0.0.1',
-    apiPort: array.proxy.port,
-    useSsl: false,
-    login: array.node.login,
-    password: new Secret(array.node.password),
-    tenant,
-    replicaCount: 1,
-  }
   const open = async () => {
-    const store = new DateraStore(settings, 'iqn.2026-01.org.emberglass:test-images')
+    const store = storeOn(array, { tenant })
     await store.start(uncancelled())
     return store
   }
