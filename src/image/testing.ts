@@ -6,8 +6,8 @@ import { loadConfig } from '../kernel/config/config.ts'
 import type { Database } from '../kernel/db/database.ts'
 import { Unauthenticated } from '../kernel/errors.ts'
 import type { Identity, TokenValidator } from '../kernel/http/request-context.ts'
-import type { JobQueue } from '../kernel/jobs/job-queue.ts'
-import { sqliteJobQueue } from '../kernel/jobs/sqlite-jobs.ts'
+import type { JobQueue, JobTables } from '../kernel/jobs/job-queue.ts'
+import { openJobQueue } from '../kernel/jobs/open-job-queue.ts'
 import { processLocks } from '../kernel/locks/locks.ts'
 import { type Logger, silentLogger } from '../kernel/log.ts'
 import type { ImageTables } from './db/tables.ts'
@@ -93,7 +93,7 @@ export async function startTestService(
   const confPath = join(directory, 'glance-api.conf')
   await writeFile(confPath, (options.conf ?? '').replaceAll('$DIRECTORY', directory))
   const config = await loadConfig({ files: [confPath] })
-  const jobs = sqliteJobQueue({ db: database.kysely as never, log })
+  const jobs = await openJobQueue({ database: database as unknown as Database<JobTables>, log }) // fewer tables
   const service = await createImageService({
     database,
     jobs,
