@@ -3,8 +3,9 @@ import { type Database, openDatabase } from '../kernel/db/database.ts'
 import { migrate } from '../kernel/db/migrate.ts'
 import type { JobQueue, JobTables } from '../kernel/jobs/job-queue.ts'
 import { jobMigrations } from '../kernel/jobs/migrations.ts'
-import { sqliteJobQueue } from '../kernel/jobs/sqlite-jobs.ts'
-import { type Locks, processLocks } from '../kernel/locks/locks.ts'
+import { openJobQueue } from '../kernel/jobs/open-job-queue.ts'
+import type { Locks } from '../kernel/locks/locks.ts'
+import { openLocks } from '../kernel/locks/open-locks.ts'
 import type { Logger } from '../kernel/log.ts'
 
 /** One open database with its job queue and locks. */
@@ -41,7 +42,9 @@ export class Databases implements AsyncDisposable {
     const database = await openDatabase<JobTables>(url)
     this.#closers.push(() => database[Symbol.asyncDispose]())
     await migrate(database.kysely, 'jobs', jobMigrations)
-    const { jobs, locks } = await this.#queueOf(database)
+    const locks = await openLocks({ database, log: this.#log.child({ part: 'locks' }) })
+    this.#closers.push(() => locks[Symbol.asyncDispose]())
+    const jobs = await openJobQueue({ database, log: this.#log.child({ part: 'jobs' }) })
     this.#closers.push(() => jobs[Symbol.asyncDispose]())
     return {
       as: <Tables>() => ({
@@ -54,14 +57,6 @@ export class Databases implements AsyncDisposable {
       jobs,
       locks,
     }
-  }
-
-  async #queueOf(database: Database<JobTables>): Promise<{ jobs: JobQueue; locks: Locks }> {
-    const log = this.#log.child({ part: 'jobs' })
-    if (database.engine === 'sqlite') {
-      return { jobs: sqliteJobQueue({ db: database.kysely, log }), locks: processLocks() }
-    }
-    throw new Error('PostgreSQL queue: to be wired')
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
