@@ -234,6 +234,23 @@ test('when another disk answers after a reconnection nothing is repeated there',
   assert.ok(target.disk.subarray(0, 512).every((byte) => byte === 0))
 })
 
+test('a disk is closed at once also while the target does not answer after a reconnection', async () => {
+  let lost = false
+  const onCommand = (command: ScsiCommand, peer: Peer) => {
+    if (lost) return true
+    if (!isCommand(command, OperationCode.write10)) return false
+    lost = true
+    peer.hangUp()
+    return true
+  }
+  await using target = await ScriptedTarget.start({ onCommand, onTaskManagement: () => true })
+  const disk = await open(target)
+  const writing = assert.rejects(disk.write(0, pattern(512), cancel), code('closed'))
+  while (target.peers.length < 2 || target.count(OperationCode.inquiry) < 3) await sleep(2)
+  await disk[Symbol.asyncDispose]()
+  await writing
+})
+
 test('a target that restarts and does not know its disk yet is waited for', async () => {
   const statuses = [0, 0x0203, 0x0301, 0]
   let lost = false

@@ -112,10 +112,12 @@ export class Nexus implements SessionOwner, CommandRunner {
     const error = new IscsiError('closed', 'the disk was closed')
     this.#dead ??= error
     this.#closing.abort(error)
-    clearInterval(this.#ticker)
     this.#failQueue(error)
-    await this.#recovering?.catch(() => {})
+    // A session that is still being looked at has nothing to lose: its check would be waited for.
+    if (this.#checking) this.#session?.drop(error)
+    await this.#recovering
     await this.#session?.logout()
+    clearInterval(this.#ticker)
     this.#session = undefined
   }
 
