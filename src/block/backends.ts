@@ -110,6 +110,8 @@ export function createBackends(options: {
   stateDirectory: string
   host: string
   initiatorName: string
+  /** Called when a backend has come up or gone down. */
+  onChange: () => void
 }): Backends {
   const { log } = options
   const stopping = new AbortController()
@@ -125,6 +127,7 @@ export function createBackends(options: {
         backend.state = 'up'
         backend.failure = undefined
         log.info({ backend: backend.name }, 'backend started')
+        options.onChange()
         return
       } catch (error) {
         if (stopping.signal.aborted) return
@@ -204,7 +207,9 @@ export function createBackends(options: {
           if (answered !== (backend.state === 'up')) {
             log.warn({ backend: backend.name, answered }, 'backend changed its state')
           }
+          if (answered === (backend.state === 'up')) return
           backend.state = answered ? 'up' : 'down'
+          options.onChange()
         }),
       )
     },

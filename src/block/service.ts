@@ -56,6 +56,9 @@ const purgeIntervalMs = 3_600_000
 
 export async function createBlockService(options: BlockServiceOptions): Promise<BlockService> {
   const { config, log, locks } = options
+  const stopping = new AbortController()
+  const timers: NodeJS.Timeout[] = []
+  const background = new Set<Promise<void>>()
   const settings = readBlockSettings(config)
   const host = settings.host || options.host || hostname()
   const backends = createBackends({
@@ -67,6 +70,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
     stateDirectory: options.stateDirectory,
     host,
     initiatorName: options.initiatorName,
+    onChange: () => run('the heartbeat', () => recordHeartbeat(block, host)),
   })
   const db: Kysely<Tables> = options.database.kysely
   const block: Block = {
@@ -80,10 +84,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
     now: options.now ?? (() => new Date()),
   }
   const api = createBlockApi({ log, tokens: options.tokens, settings, operations: blockOperations(block) })
-  const stopping = new AbortController()
-  const timers: NodeJS.Timeout[] = []
-  const background = new Set<Promise<void>>()
-
+  /** Work that nobody waits for; the service waits for it when it stops. */
   function run(what: string, work: () => Promise<void>): void {
     const running = work()
       .catch((error: unknown) => {
@@ -116,6 +117,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
     },
     async backendsTried(signal) {
       await backends.pools(signal)
+      await recordHeartbeat(block, host)
     },
     async [Symbol.asyncDispose]() {
       stopping.abort(new Error('the service is stopping'))

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { MemoryDevice } from '@emberglass/iscsi'
 import type { Bytes } from '../kernel/bytes.ts'
+import type { Call } from '../kernel/call.ts'
 import { loadConfig } from '../kernel/config/config.ts'
 import type { Database } from '../kernel/db/database.ts'
 import type { TestEngine } from '../kernel/db/testing.ts'
@@ -12,7 +13,7 @@ import { NotFound, Unauthenticated } from '../kernel/errors.ts'
 import type { Identity, TokenValidator } from '../kernel/http/request-context.ts'
 import type { JobQueue } from '../kernel/jobs/job-queue.ts'
 import { jobMigrations } from '../kernel/jobs/migrations.ts'
-import { sqliteJobQueue } from '../kernel/jobs/sqlite-jobs.ts'
+import { openJobQueue } from '../kernel/jobs/open-job-queue.ts'
 import { processLocks } from '../kernel/locks/locks.ts'
 import { silentLogger } from '../kernel/log.ts'
 import { blockMigrations } from './db/migrations.ts'
@@ -60,7 +61,7 @@ export const testTokens: TokenValidator = {
 export class TestImages implements ImageService {
   readonly #images = new Map<string, { facts: ImageFacts; data: Uint8Array }>()
   /** Called before a device is opened; a test can wait here, or throw. */
-  beforeOpen: () => Promise<void> = async () => {}
+  beforeOpen: (signal: AbortSignal) => Promise<void> = async () => {}
 
   add(data: Uint8Array, facts: Partial<ImageFacts> = {}): string {
     const id = facts.id ?? randomUUID()
@@ -92,8 +93,8 @@ export class TestImages implements ImageService {
     return this.#find(imageId).facts
   }
 
-  async open(imageId: string): Promise<MemoryDevice> {
-    await this.beforeOpen()
+  async open(imageId: string, call: Call): Promise<MemoryDevice> {
+    await this.beforeOpen(call.signal)
     const { data } = this.#find(imageId)
     const device = new MemoryDevice(Math.ceil(data.byteLength / 512) * 512)
     const padded = new Uint8Array(device.sizeBytes)
@@ -173,7 +174,10 @@ export async function startTestBlock(
     options.database ?? (await engine.open<Tables>({ jobs: jobMigrations, block: blockMigrations }))
   const stateDirectory = await mkdtemp(join(tmpdir(), 'emberglass-block-'))
   const log = silentLogger()
-  const jobs: JobQueue = sqliteJobQueue({ db: database.kysely.$pickTables<'jobs'>(), log })
+  const jobs: JobQueue = await openJobQueue({
+    database: { ...database, kysely: database.kysely.$pickTables<'jobs'>() },
+    log,
+  })
   const images = options.images ?? new TestImages()
   const made: MemoryVolumeDriver[] = []
   const memory = driverDefinition((backend) => {

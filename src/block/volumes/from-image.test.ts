@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { readBytes } from '@emberglass/iscsi'
 import { GiB, MiB } from '../../kernel/bytes.ts'
-import { uncancelled } from '../../kernel/call.ts'
+import { sleep, uncancelled } from '../../kernel/call.ts'
 import { onEachEngine, type TestEngine } from '../../kernel/db/testing.ts'
 import { jobMigrations } from '../../kernel/jobs/migrations.ts'
 import { blockMigrations } from '../db/migrations.ts'
@@ -99,24 +99,24 @@ onEachEngine((engine) => {
     assert.deepEqual(body.volumes, [], 'nothing is left behind')
   })
 
-  test(`a process that dies while copying an image leaves nothing half-made, on ${engine.name}`, async () => {
+  test(`a process that stops while copying an image leaves nothing half-made, on ${engine.name}`, async () => {
     await using database = await openDatabase(engine)
     const driver = new MemoryVolumeDriver({ poolName: 'first', capacityBytes: 100 * GiB })
     const images = new TestImages()
     const data = randomBytes(2 * MiB)
     const image = images.add(data)
-    await using dying = await startTestBlock(engine, { database, driver, images })
-    const begun = Promise.withResolvers<void>()
-    const death = Promise.withResolvers<void>()
-    images.beforeOpen = () => {
-      begun.resolve()
-      return death.promise // this run comes no further until the test is over
-    }
-    const id = await create(dying, image)
-    await begun.promise
-    const shown = await dying.request('member', 'GET', `/volumes/${id}`)
-    assert.equal(shown.body.volume.status, 'downloading')
+    let id: string
     {
+      await using stopping = await startTestBlock(engine, { database, driver, images })
+      const begun = Promise.withResolvers<void>()
+      images.beforeOpen = (signal) => {
+        begun.resolve()
+        return sleep(600_000, signal) // this run comes no further
+      }
+      id = await create(stopping, image)
+      await begun.promise
+      const shown = await stopping.request('member', 'GET', `/volumes/${id}`)
+      assert.equal(shown.body.volume.status, 'downloading')
       // a part of the image, as if it had been written
       await using device = await driver.open(factsOf(id), 'rw', uncancelled())
       await device.write(512 * MiB, randomBytes(MiB), uncancelled())
@@ -126,13 +126,8 @@ onEachEngine((engine) => {
     await block.until(`/volumes/${id}`, 'volume', 'available')
     const copied = await bytesOf(block, id, 513 * MiB)
     assert.ok(copied.subarray(0, data.byteLength).equals(data))
-    assert.ok(copied.subarray(512 * MiB).equals(Buffer.alloc(MiB)), 'what the dead process wrote is gone')
-
-    death.reject(new Error('a run that was thought dead fails late'))
-    await dying.idle()
-    assert.deepEqual(driver.ids, [id], 'and harms nobody')
-    const { body } = await block.request('member', 'GET', `/volumes/${id}`)
-    assert.equal(body.volume.status, 'available')
+    assert.ok(copied.subarray(512 * MiB).equals(Buffer.alloc(MiB)), 'what was written before is gone')
+    assert.deepEqual(driver.ids, [id])
   })
 
   test(`a job that is found again after it had finished leaves the volume alone, on ${engine.name}`, async () => {
