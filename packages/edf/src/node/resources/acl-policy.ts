@@ -35,6 +35,32 @@ export function aclView(node: NodeContext, siUuid: string, siPath: string): AclP
   }
 }
 
+/** The paths on the lists of many storage instances, in two queries. */
+export function aclPaths(
+  node: Pick<NodeContext, 'database'>,
+  siUuids: readonly string[],
+): (siUuid: string) => Pick<AclPolicy, 'initiators' | 'initiator_groups'> {
+  const uuids = JSON.stringify(siUuids)
+  const initiators = node.database.all<{ si: string; id: string }>(
+    `SELECT acl.storage_instance AS si, initiator.id FROM acl_initiator acl
+     JOIN initiator ON initiator.seq = acl.initiator
+     WHERE acl.storage_instance IN (SELECT value FROM json_each(?)) ORDER BY acl.seq`,
+    uuids,
+  )
+  const groups = node.database.all<{ si: string; name: string }>(
+    `SELECT acl.storage_instance AS si, initiator_group.name FROM acl_initiator_group acl
+     JOIN initiator_group ON initiator_group.seq = acl.initiator_group
+     WHERE acl.storage_instance IN (SELECT value FROM json_each(?)) ORDER BY acl.seq`,
+    uuids,
+  )
+  const initiatorsBySi = Map.groupBy(initiators, ({ si }) => si)
+  const groupsBySi = Map.groupBy(groups, ({ si }) => si)
+  return (siUuid) => ({
+    initiators: (initiatorsBySi.get(siUuid) ?? []).map(({ id }) => ({ path: initiatorPath(id) })),
+    initiator_groups: (groupsBySi.get(siUuid) ?? []).map(({ name }) => ({ path: initiatorGroupPath(name) })),
+  })
+}
+
 /** A list of references, resolved; absent stays absent. */
 export interface ResolvedAcl {
   readonly initiators?: readonly InitiatorRow[]

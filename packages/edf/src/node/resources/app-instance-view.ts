@@ -11,11 +11,11 @@ import type {
   StorageInstanceRow,
   VolumeRow,
 } from '../database/rows.ts'
-import { aclView } from './acl-policy.ts'
+import { aclPaths } from './acl-policy.ts'
 import { authView } from './auth.ts'
 import { appInstancePath, noReference, storageInstancePath, volumePath } from './locate.ts'
 import { policyView } from './performance-policy.ts'
-import { snapshotPolicyViews } from './snapshot-policies.ts'
+import { snapshotPoliciesOf } from './snapshot-policies.ts'
 
 const gib = 1024 ** 3
 
@@ -38,6 +38,7 @@ export function appInstanceViews(node: NodeContext, rows: readonly AppInstanceRo
   const nested = storageInstanceViews(node, instances)
   const nestedByOwner = Map.groupBy(nested.keys(), (index) => instances[index]?.app_instance)
   const snapshotsByOwner = Map.groupBy(appSnapshots, (row) => row.app_instance)
+  const policiesOf = snapshotPoliciesOf(node, rows.map(appInstancePath))
   return rows.map((row) => {
     const children = [...(nestedByOwner.get(row.id) ?? [])].flatMap((index) => nested[index] ?? [])
     const failed = children.filter((child) => child.op_state === 'failed')
@@ -64,7 +65,7 @@ export function appInstanceViews(node: NodeContext, rows: readonly AppInstanceRo
       remote_restore_progress: '',
       app_template: row.app_template === null ? noReference : JSON.parse(row.app_template),
       snapshots: (snapshotsByOwner.get(row.id) ?? []).map((snapshot) => appSnapshotView(snapshot)),
-      snapshot_policies: snapshotPolicyViews(node, path),
+      snapshot_policies: policiesOf(path),
       storage_instances: children,
     }
   })
@@ -87,6 +88,10 @@ export function storageInstanceViews(
     JSON.stringify(rows.map(({ uuid }) => uuid)),
   )
   const owners = new Map(rows.map((row) => [row.uuid, row]))
+  const aclOf = aclPaths(
+    node,
+    rows.map(({ uuid }) => uuid),
+  )
   const views = volumeViews(node, volumes, (volume) => owners.get(volume.storage_instance))
   const byOwner = Map.groupBy(views.keys(), (index) => volumes[index]?.storage_instance)
   return rows.map((row) => {
@@ -104,7 +109,7 @@ export function storageInstanceViews(
       deployment_state: failed ? 'failed' : 'deployed',
       service_configuration: row.service_configuration,
       access_control_mode: row.access_control_mode,
-      acl_policy: aclView(node, row.uuid, path),
+      acl_policy: { path: `${path}/acl_policy`, ...aclOf(row.uuid) },
       ip_pool: JSON.parse(row.ip_pool),
       access: {
         path: `${path}/access`,
@@ -132,10 +137,14 @@ export function volumeViews(
     JSON.stringify(rows.map(({ store_id }) => store_id)),
   )
   const byVolume = Map.groupBy(snapshots, (row) => row.volume)
-  return rows.map((row) => {
+  const paths = rows.map((row) => {
     const owner = ownerOf(row)
     if (owner === undefined) throw new Error(`the volume ${row.store_id} has no storage instance`)
-    const path = volumePath(owner.app_instance, owner.name, row.name)
+    return volumePath(owner.app_instance, owner.name, row.name)
+  })
+  const policiesOf = snapshotPoliciesOf(node, paths)
+  return rows.map((row, index) => {
+    const path = paths[index] ?? ''
     const usedBytes = node.usage.of(row.store_id)
     const placement: ResolvedReference = JSON.parse(row.placement_policy)
     return {
@@ -163,7 +172,7 @@ export function volumeViews(
       ...(row.performance_policy !== null && {
         performance_policy: policyView(row.performance_policy, path),
       }),
-      snapshot_policies: snapshotPolicyViews(node, path),
+      snapshot_policies: policiesOf(path),
       snapshots: (byVolume.get(row.store_id) ?? []).map((snapshot) => snapshotView(snapshot, path)),
       active_storage_nodes: [{ path: storageNodePath(node) }],
     }
