@@ -26,6 +26,7 @@ export function defaultConfiguration(options: {
 }): ConfigDefaults {
   const { state, host, ports } = options
   const password = state.secrets.edfPassword.reveal()
+  const certificate = join(state.path, 'edf', 'tls.crt') // self-signed, and so its own authority
   const arrayBackend = {
     DEFAULT: { enabled_backends: 'datera', default_volume_type: 'datera' },
     datera: {
@@ -35,6 +36,8 @@ export function defaultConfiguration(options: {
       san_login: 'admin',
       san_password: password,
       san_api_port: String(ports.edfHttps),
+      driver_ssl_cert_verify: 'true',
+      driver_ssl_cert_path: certificate,
     },
   }
   const files = { filesystem_store_datadir: join(state.path, 'images') }
@@ -47,6 +50,8 @@ export function defaultConfiguration(options: {
     datera_san_login: 'admin',
     datera_san_password: password,
     datera_san_port: String(ports.edfHttps),
+    datera_ssl_verify: 'true',
+    datera_ssl_ca: certificate,
     datera_replica_count: '1',
   }
   return {

@@ -88,8 +88,14 @@ export async function startInstance(options: {
       )
     },
     async edfNodePid() {
-      const children = await readFile(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8')
-      return Number(children.trim().split(' ')[0])
+      const deadline = Date.now() + stopPatienceMs
+      while (Date.now() < deadline) {
+        const children = await readFile(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8')
+        const pid = Number(children.trim().split(' ')[0])
+        if (pid > 0) return pid // while it is started again there is none
+        await new Promise((resolve) => setTimeout(resolve, 10))
+      }
+      throw new Error('the EDF node has no process')
     },
     stop,
     async kill() {
