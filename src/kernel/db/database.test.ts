@@ -100,6 +100,26 @@ onEachEngine((engine) => {
       /broken/,
     )
   })
+
+  test(`migrations that fail leave nothing, and those of a newer version are refused, on ${engine.name}`, async () => {
+    await using database = await engine.open<Tables>()
+    const broken: Migrations = {
+      ...migrations,
+      '0003-broken': { up: () => Promise.reject(new Error('broken')) },
+    }
+    await assert.rejects(migrate(database.kysely, 'things', broken), /broken/)
+    await assert.rejects(database.kysely.selectFrom('things').selectAll().execute())
+    await migrate(database.kysely, 'things', migrations)
+    const { '0001-things': first } = migrations
+    assert.ok(first)
+    await assert.rejects(migrate(database.kysely, 'things', { '0001-things': first }), Misconfigured)
+  })
+
+  test(`processes that migrate at the same time do it once, on ${engine.name}`, async () => {
+    await using database = await engine.open<Tables>()
+    await Promise.all(Array.from({ length: 4 }, () => migrate(database.kysely, 'things', migrations)))
+    assert.deepEqual(await database.kysely.selectFrom('things').selectAll().execute(), [])
+  })
 })
 
 test('a kind of database that is not supported is named', async () => {
