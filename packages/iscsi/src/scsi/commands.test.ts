@@ -146,7 +146,7 @@ class SlowDevice extends MemoryDevice {
   override write(offset: number, data: Uint8Array, by: Cancel): Done {
     const copy = Buffer.from(data)
     return new Promise((resolve) => setTimeout(resolve, 2)).then(() => {
-      super.write(offset, copy, by)
+      void super.write(offset, copy, by)
     })
   }
 }
@@ -220,7 +220,10 @@ test('RESERVE keeps others out until it is released, reset or its nexus is gone'
   const reserve = cdb('16')
   for (const free of [
     (unit: LogicalUnit) => void plan(unit, cdb('17')),
-    (unit: LogicalUnit) => unit.reset(bob.id),
+    (unit: LogicalUnit) => {
+      unit.reset()
+      assert.deepEqual(unit.takeAttention(bob.id), Conditions.deviceReset)
+    },
     (unit: LogicalUnit) => unit.detach(alice.id),
   ]) {
     const unit = newUnit()

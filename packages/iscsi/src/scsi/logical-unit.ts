@@ -88,12 +88,15 @@ export class LogicalUnit {
     return pending && pending.length > 0 ? pending.shift() : undefined
   }
 
-  /** What LOGICAL UNIT RESET does to the state: RESERVE is freed, mode pages go back, registrations stay. */
-  reset(by: NexusId | undefined): void {
+  /**
+   * What LOGICAL UNIT RESET does to the state: RESERVE is freed, mode pages go back, registrations stay. Every nexus
+   * is told, the one that asked for it as well (SAM-5 section 6.3.3).
+   */
+  reset(): void {
     this.reservedBy = undefined
     this.softwareWriteProtect = false
     this.descriptorSense = false
-    this.raiseAttention(Conditions.deviceReset, { except: by })
+    this.raiseAttention(Conditions.deviceReset)
   }
 
   /** Byte offset of a block range. @throws ScsiError `addressOutOfRange` */

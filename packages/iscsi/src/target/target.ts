@@ -164,17 +164,17 @@ export class IscsiTarget implements UnitHost {
   }
 
   /** LOGICAL UNIT RESET. @returns false when there is no such LUN */
-  async resetUnit(lun: number, by: NexusId): Promise<boolean> {
+  async resetUnit(lun: number): Promise<boolean> {
     const unit = this.#units.get(lun)
     if (!unit) return false
     await this.abortTasks((session) => session.tasksOf(lun))
-    unit.reset(by)
+    unit.reset()
     return true
   }
 
   /** TARGET WARM RESET: every unit. */
-  async reset(by: NexusId): Promise<void> {
-    for (const lun of this.lunNumbers()) await this.resetUnit(lun, by)
+  async reset(): Promise<void> {
+    for (const lun of this.lunNumbers()) await this.resetUnit(lun)
   }
 
   async closeSessions(reason: string, except?: Session): Promise<void> {

@@ -34,15 +34,13 @@ export async function runTaskManagement(
     }
     case TaskFunction.logicalUnitReset:
       return answer(
-        (await target.resetUnit(request.lun, session.nexus.id))
-          ? TaskResponse.complete
-          : TaskResponse.lunDoesNotExist,
+        (await target.resetUnit(request.lun)) ? TaskResponse.complete : TaskResponse.lunDoesNotExist,
       )
     case TaskFunction.targetWarmReset:
-      await target.reset(session.nexus.id)
+      await target.reset()
       return answer(TaskResponse.complete)
     case TaskFunction.targetColdReset:
-      await target.reset(session.nexus.id)
+      await target.reset()
       answer(TaskResponse.complete)
       await target.closeSessions('the target was reset')
       return
