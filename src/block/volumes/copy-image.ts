@@ -25,6 +25,8 @@ export class ImageUnacceptable extends Invalid {
 
 /** As much of the head as any format's header and tables of safety checks need. */
 const inspectedBytes = MiB
+/** Formats whose stored bytes are the disk itself. */
+const plainFormats = ['raw', 'iso', 'aki', 'ari', 'ami']
 /** How often a running copy looks whether the volume is still wanted, in milliseconds. */
 const lookMs = 2_000
 
@@ -81,16 +83,22 @@ async function openDisk(
   call: Call,
 ): Promise<BlockDevice> {
   const sizeBytes = image.sizeBytes ?? stored.sizeBytes
+  const format = image.diskFormat ?? 'raw'
   let disk: BlockDevice | undefined
   try {
+    if (format !== 'qcow2' && !plainFormats.includes(format)) {
+      throw new ImageUnacceptable(
+        `Volumes are made of raw and qcow2 images, not of ${format}: convert it with qemu-img and upload it again.`,
+      )
+    }
     const head = new Uint8Array(Math.min(inspectedBytes, stored.sizeBytes))
     if (head.byteLength > 0) await stored.read(0, head, call)
     const inspector = new FormatInspector()
     inspector.push(head.subarray(0, Math.min(head.byteLength, sizeBytes)))
     const inspection = inspector.finish()
-    const verdict = judge(inspection, image.diskFormat ?? 'raw')
+    const verdict = judge(inspection, format)
     if (!verdict.accepted) throw new ImageUnacceptable(verdict.message)
-    disk = image.diskFormat === 'qcow2' ? await openAsQcow2(stored, sizeBytes, call) : stored
+    disk = format === 'qcow2' ? await openAsQcow2(stored, sizeBytes, call) : stored
     const volumeBytes = volume.size_gib * GiB
     if (disk.sizeBytes > volumeBytes) {
       throw new ImageUnacceptable(
