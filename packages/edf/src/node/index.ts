@@ -1,4 +1,5 @@
 export { EdfNodeStartError } from './errors.ts'
+export type { EdfNodeEvent } from './events.ts'
 export type { RequestRecord } from './http/server.ts'
 export type { Repairs } from './reconcile.ts'
-export { type EdfNode, type EdfNodeEvent, type EdfNodeOptions, startEdfNode } from './start.ts'
+export { type EdfNode, type EdfNodeOptions, startEdfNode } from './start.ts'

@@ -11,10 +11,11 @@ import { StoreUsage } from './data-plane/store-usage.ts'
 import { Database } from './database/database.ts'
 import { EdfNodeStartError, errorCode, messageOf } from './errors.ts'
 import { EventLog } from './event-log.ts'
-import { type RequestRecord, RestServer } from './http/server.ts'
+import { type EdfNodeEvent, printEvent } from './events.ts'
+import { RestServer } from './http/server.ts'
 import { KeyedLocks } from './locks.ts'
 import { hashPassword, VerifiedPasswords, verifyPassword } from './password.ts'
-import { type Repairs, reconcile } from './reconcile.ts'
+import { reconcile } from './reconcile.ts'
 import { seedDocuments } from './resources/documents.ts'
 import { readSetting, writeSetting } from './resources/settings.ts'
 import { resolveTenant, rootTenant } from './resources/tenants.ts'
@@ -44,16 +45,9 @@ export interface EdfNodeOptions {
   readonly verbose?: boolean
   /** Time in milliseconds that a session lives after its last use. */
   readonly sessionLifetimeMs?: number
+  /** Without it, events are printed on standard error. */
   readonly onEvent?: (event: EdfNodeEvent) => void
 }
-
-export type EdfNodeEvent =
-  | { readonly kind: 'request'; readonly request: RequestRecord }
-  /** Something the node did wrong; the client has had a 500. */
-  | { readonly kind: 'failure'; readonly during: string; readonly error: unknown }
-  /** The last run did not end cleanly; this was put right. */
-  | { readonly kind: 'repaired'; readonly repairs: Repairs }
-  | { readonly kind: 'warning'; readonly message: string }
 
 export interface EdfNode {
   readonly httpUrl: string
@@ -75,6 +69,7 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
   if (!swVersionPattern.test(productVersion)) {
     throw new EdfNodeStartError('EINVAL', `"${productVersion}" is not a product version like 3.3.0.0`)
   }
+  const report = options.onEvent ?? printEvent
   const stack = new AsyncDisposableStack()
   try {
     await prepareDirectory(options.directory)
@@ -112,17 +107,15 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
     stack.defer(() => context.locks.idle())
     const repairs = await reconcile(context)
     if (repairs.removed + repairs.orphans + repairs.grown + repairs.restored + repairs.missing.length > 0) {
-      options.onEvent?.({ kind: 'repaired', repairs })
+      report({ kind: 'repaired', repairs })
     }
     await exports.syncAll()
     const rest = new RestServer({
       routes: allRoutes(context),
       sessions: context.sessions,
       resolveTenant: (header, user) => resolveTenant(database, header, user),
-      ...(options.verbose && {
-        onRequest: (request: RequestRecord) => options.onEvent?.({ kind: 'request', request }),
-      }),
-      onFailure: (error, during) => options.onEvent?.({ kind: 'failure', during, error }),
+      ...(options.verbose && { onRequest: (request) => report({ kind: 'request', request }) }),
+      onFailure: (error, during) => report({ kind: 'failure', during, error }),
     })
     stack.defer(() => rest.close())
     const urls = await listenRest(rest, options, certificate)

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type EdfNode, type EdfNodeEvent, type EdfNodeOptions, startEdfNode } from './start.ts'
+import type { EdfNodeEvent } from './events.ts'
+import { type EdfNode, type EdfNodeOptions, startEdfNode } from './start.ts'
 
 /** Any JSON: tests look into answers as a client without types does. */
 // biome-ignore lint/suspicious/noExplicitAny: the wire is what is tested, not our idea of it
