@@ -148,6 +148,7 @@ async function workOnce(
     }
   } finally {
     await runner.stop().catch(() => {}) // it has stopped by itself
+    await runner.promise.catch(() => {}) // its last statements may outlive `stop`
     await forgetWorkers(database, workerIds).catch(() => {}) // a sweep does it
   }
 }
