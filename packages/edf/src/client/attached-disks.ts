@@ -10,7 +10,7 @@ import type { AppInstance } from '../schemas/app-instance.ts'
 import { onlyVolume } from './app-instances.ts'
 import { EdfFailure } from './errors.ts'
 import type { EdfCall } from './exchange.ts'
-import type { HostAccess } from './host-access.ts'
+import { type HostAccess, isListed } from './host-access.ts'
 import { portalsOf } from './portals.ts'
 
 /** How long closing a disk may take to tell the array. */
@@ -79,6 +79,25 @@ export class AttachedDisks {
       await release()
       throw error
     }
+  }
+
+  /**
+   * Takes back the entry that a killed process of the same initiator name has left on an app instance. Leaves it
+   * when this process uses the app instance, or a session of that name is alive.
+   * @returns whether there was one
+   */
+  async releaseLeftover(
+    tenant: string | undefined,
+    appInstance: AppInstance,
+    call: EdfCall,
+  ): Promise<boolean> {
+    const { initiatorName } = this.#options
+    if (this.#users.has(`${tenant ?? ''} ${appInstance.path}`)) return false
+    const left = appInstance.storage_instances.some(
+      (each) => isListed(each, initiatorName) && !(each.active_initiators ?? []).includes(initiatorName),
+    )
+    if (left) await this.#access.expel(tenant, appInstance.path, initiatorName, false, call)
+    return left
   }
 
   async #release(tenant: string | undefined, path: string, key: string): Promise<void> {

@@ -95,7 +95,8 @@ export class HostAccess {
   }
 }
 
-function isListed(storageInstance: AppInstance['storage_instances'][number], iqn: string): boolean {
+/** Whether an initiator is on a storage instance's own list. */
+export function isListed(storageInstance: AppInstance['storage_instances'][number], iqn: string): boolean {
   const listed = storageInstance.acl_policy?.initiators ?? []
   return listed.some(({ path }) => decodeURIComponent(path.slice(path.lastIndexOf('/') + 1)) === iqn)
 }

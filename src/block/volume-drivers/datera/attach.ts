@@ -49,7 +49,10 @@ export async function detachVolume(
   const found = await findVolume(operation, volume)
   if (found === undefined) return
   await operation.array.hosts.expel(found.tenant, found.appInstance.path, who, true, operation.edf)
-  await writeAttachMetadata(operation, found.scope, found.appInstance, undefined)
+  const listed = found.appInstance.storage_instances[0]?.acl_policy?.initiators ?? []
+  if (who === 'everyone' || listed.length <= 1) {
+    await writeAttachMetadata(operation, found.scope, found.appInstance, undefined)
+  }
 }
 
 /** Sets the backend's CHAP user where it differs, and none where CHAP has been switched off. */

@@ -8,7 +8,7 @@ import { uncancelled } from '../../../kernel/call.ts'
 import { BackendError, Conflict, Invalid, Misconfigured, Unsupported } from '../../../kernel/errors.ts'
 import { createLogger } from '../../../kernel/log.ts'
 import { Secret } from '../../../kernel/secret.ts'
-import { driverOn, GiB, made, newVolume, TestArray, typeOf } from './driver.test-support.ts'
+import { driverOn, GiB, made, newVolume, ourInitiator, TestArray, typeOf } from './driver.test-support.ts'
 import type { DateraSettings } from './options.ts'
 
 const call = uncancelled()
@@ -223,6 +223,28 @@ test('a second host does not disturb the first, and the last one to leave turns 
   const after = await rig.only()
   assert.equal(after.admin_state, 'offline')
   assert.deepEqual(storageOf(after).acl_policy?.initiators, [])
+})
+
+test('what a killed process has left of its own access is taken back by the next one', async () => {
+  await using rig = await Rig.start()
+  const left = await rig.create()
+  const used = await rig.create()
+  await rig.driver.attach(left, { initiator: ourInitiator }, call) // as if opened, and killed before closing
+  await rig.driver.attach(used, { initiator: ourInitiator }, call)
+  await rig.driver.attach(used, hostA, call)
+  await using next = driverOn(rig.array)
+  await next.start(call)
+  const states = async () =>
+    (await rig.all()).map((each) => [each.admin_state, storageOf(each).acl_policy?.initiators.length])
+  const expected = [
+    ['offline', 0],
+    ['online', 1],
+  ]
+  for (let look = 0; look < 100; look += 1) {
+    if (JSON.stringify(await states()) === JSON.stringify(expected)) break
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  assert.deepEqual(await states(), expected)
 })
 
 test('a connector without an initiator is refused', async () => {

@@ -1,6 +1,7 @@
 import { ArrayAccess } from '@emberglass/edf'
 import type { BlockDevice } from '@emberglass/iscsi'
 import type { Call } from '../../../kernel/call.ts'
+import { messageOf } from '../../../kernel/errors.ts'
 import { type Logger, silentLogger } from '../../../kernel/log.ts'
 import type {
   BackendSnapshot,
@@ -21,6 +22,7 @@ import { createVolume } from './create.ts'
 import { deleteVolume } from './delete.ts'
 import { kernelError } from './errors.ts'
 import { extendVolume } from './extend.ts'
+import { takeBackLeftovers } from './leftovers.ts'
 import { requireVolume } from './lookup.ts'
 import { edfCallOf, type Operation } from './operation.ts'
 import type { DateraSettings } from './options.ts'
@@ -43,6 +45,9 @@ export class DateraDriver implements VolumeDriver {
   readonly #backend: VolumeBackend
   readonly #access: ArrayAccess
   #checked: CheckedSettings | undefined
+  /** Ends what goes on behind the calls. */
+  readonly #closed = new AbortController()
+  #tidying: Promise<void> | undefined
   /** Of the latest call, for what happens after calls have ended. */
   #log: Logger = silentLogger()
 
@@ -74,6 +79,12 @@ export class DateraDriver implements VolumeDriver {
         { array: name, product, apiVersion: client.version, origin: client.origin },
         'connected to array',
       )
+    })
+    // Nobody has to wait for it, and what goes wrong with it is only worth a line in the log.
+    const behind = { ...call, signal: this.#closed.signal }
+    this.#tidying ??= this.#run('take back leftovers', behind, takeBackLeftovers).catch((error: unknown) => {
+      if (this.#closed.signal.aborted) return
+      call.log.warn({ error: messageOf(error) }, 'leftovers were not looked for')
     })
   }
 
@@ -111,6 +122,8 @@ export class DateraDriver implements VolumeDriver {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed.abort(new Error('the driver is closed'))
+    await this.#tidying
     await this.#access[Symbol.asyncDispose]()
   }
 

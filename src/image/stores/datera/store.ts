@@ -138,7 +138,10 @@ export class DateraStore implements ImageStore {
       for (const appInstance of await scope.appInstances.list({ filter }, at.edf)) {
         const imageId = imageIdOf(appInstance.name)
         if (imageId === undefined || this.#arriving.has(imageId) || hasSession(appInstance)) continue
-        if (await isKnown(imageId)) continue
+        if (await isKnown(imageId)) {
+          await at.array.disks.releaseLeftover(at.tenant, appInstance, at.edf)
+          continue
+        }
         at.log.info({ imageId }, 'removing an image that nobody knows')
         await removeAppInstance(scope, appInstance, at.edf)
       }
