@@ -220,6 +220,23 @@ onEachEngine((engine) => {
     assert.deepEqual(await stored(service), [])
   })
 
+  test(`a client that stops reading is cut off, on ${engine.name}`, async () => {
+    await using database = await engine.open<ImageTables>(contents)
+    await using service = await startTestService(database, { conf: '[DEFAULT]\nclient_socket_timeout = 1\n' })
+    const base = await service.listen()
+    const id = await create(service)
+    const path = `/v2/images/${id}/file`
+    assert.equal((await service.call('alice', 'PUT', path, Buffer.alloc(40 * MiB), octets)).status, 204)
+    const broken = Promise.withResolvers<unknown>()
+    const download = httpRequest(`${base}${path}`, { headers: { 'x-auth-token': 'alice' } }, (response) => {
+      response.once('error', broken.resolve)
+      setTimeout(() => response.resume(), 3_000) // meanwhile nothing is read
+    })
+    download.on('error', broken.resolve)
+    download.end()
+    assert.match(String(await broken.promise), /aborted|hang up|ECONNRESET/)
+  })
+
   test(`of several uploads at once one wins, on ${engine.name}`, async () => {
     await using database = await engine.open<ImageTables>(contents)
     await using service = await startTestService(database)

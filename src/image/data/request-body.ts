@@ -1,11 +1,11 @@
 import type { Readable } from 'node:stream'
 import type { Bytes } from '../../kernel/bytes.ts'
-import { BackendError } from '../../kernel/errors.ts'
+import { Invalid } from '../../kernel/errors.ts'
 
 /** The client hung up, or said nothing for too long, in the middle of its data. */
-export class ClientGone extends BackendError {
+export class ClientGone extends Invalid {
   constructor(message: string, cause?: unknown) {
-    super(message, { left: 'nothing', cause })
+    super(message, { cause })
   }
 }
 

@@ -46,7 +46,7 @@ export function dataRoutes({ app, environment, requestOf }: ApiScope): void {
         'x-openstack-request-id': request.id,
         ...headers,
       })
-      await sendBytes(reply.raw, bytes, caller)
+      await sendBytes(reply.raw, bytes, caller, environment.settings.stallSeconds * 1000)
     },
   )
 }
