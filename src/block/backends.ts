@@ -204,10 +204,8 @@ export function createBackends(options: {
           if (backend.state === 'starting' || (backend.state === 'down' && backend.failure !== undefined))
             return
           const answered = (await poolsOfStarted(backend, signal)) !== undefined
-          if (answered !== (backend.state === 'up')) {
-            log.warn({ backend: backend.name, answered }, 'backend changed its state')
-          }
           if (answered === (backend.state === 'up')) return
+          log.warn({ backend: backend.name, answered }, 'backend changed its state')
           backend.state = answered ? 'up' : 'down'
           options.onChange()
         }),

@@ -2,6 +2,8 @@
 export class Links {
   readonly #prefix: string
   readonly #project: string
+  /** What comes before an id, by collection: lists ask a thousand times. */
+  readonly #collections = new Map<string, readonly [self: string, bookmark: string]>()
 
   /**
    * @param prefix scheme, host and path before `/v3`
@@ -15,6 +17,17 @@ export class Links {
   /** `self` of what lies at `path`, `/volumes/…`. */
   self(path: string): string {
     return `${this.#prefix}/v3${this.#project}${path}`
+  }
+
+  /** The pair that resources carry, as JSON text, for what lies in a collection under its id. */
+  json(collection: string, id: string): string {
+    let parts = this.#collections.get(collection)
+    if (parts === undefined) {
+      const quoted = (text: string) => JSON.stringify(text).slice(0, -1)
+      parts = [quoted(this.self(`/${collection}/`)), quoted(`${this.#prefix}${this.#project}/${collection}/`)]
+      this.#collections.set(collection, parts)
+    }
+    return `[{"rel":"self","href":${parts[0]}${id}"},{"rel":"bookmark","href":${parts[1]}${id}"}]`
   }
 
   /** The pair that resources carry. */

@@ -9,6 +9,7 @@ import type { AnyJobDefinition, JobQueue } from '../kernel/jobs/job-queue.ts'
 import type { Locks } from '../kernel/locks/locks.ts'
 import type { Logger } from '../kernel/log.ts'
 import { createBlockApi } from './api.ts'
+import { repairAttachments } from './attachments/repair.ts'
 import { createBackends } from './backends.ts'
 import type { Block } from './context.ts'
 import type { Tables } from './db/tables.ts'
@@ -107,6 +108,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
     jobDefinitions: blockJobs(block),
     async start() {
       await createFirstTypes(block)
+      await repairAttachments(block)
       backends.start()
       every(settings.reportIntervalSeconds * 1000, 'the heartbeat', async () => {
         await backends.check(stopping.signal)

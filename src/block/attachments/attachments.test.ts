@@ -4,6 +4,9 @@ import { test } from 'node:test'
 import { GiB } from '../../kernel/bytes.ts'
 import { onEachEngine } from '../../kernel/db/testing.ts'
 import { BackendError } from '../../kernel/errors.ts'
+import { jobMigrations } from '../../kernel/jobs/migrations.ts'
+import { blockMigrations } from '../db/migrations.ts'
+import type { Tables } from '../db/tables.ts'
 import { startTestBlock, type TestBlock } from '../testing.ts'
 import { MemoryVolumeDriver } from '../volume-drivers/memory.ts'
 
@@ -138,5 +141,27 @@ onEachEngine((engine) => {
     assert.ok(block.driver.isAttached(volumeId, connector), 'the other attachment is of the same host')
     await block.request('member', 'DELETE', `/attachments/${second}`, { version })
     assert.equal(block.driver.isAttached(volumeId, connector), false)
+  })
+
+  test(`an attachment that a dead process left half-made is a reservation again, on ${engine.name}`, async (t) => {
+    if (engine.name !== 'SQLite') return t.skip('several processes may share PostgreSQL')
+    await using database = await engine.open<Tables>({ jobs: jobMigrations, block: blockMigrations })
+    const driver = new MemoryVolumeDriver({ poolName: 'first', capacityBytes: 100 * GiB })
+    let path: string
+    let volumeId: string
+    {
+      await using dying = await startTestBlock(engine, { database, driver })
+      volumeId = await makeVolume(dying)
+      const body = { attachment: { volume_uuid: volumeId, connector } }
+      const created = await dying.request('member', 'POST', '/attachments', { body, version })
+      path = `/attachments/${created.body.attachment.id}`
+      await database.kysely.updateTable('volume_attachments').set({ connection_info: null }).execute()
+    }
+    await using block = await startTestBlock(engine, { database, driver })
+    const shown = await block.request('member', 'GET', path, { version })
+    assert.equal(shown.body.attachment.status, 'reserved')
+    assert.equal(await statusOf(block, volumeId), 'reserved')
+    assert.equal((await block.request('member', 'DELETE', path, { version })).status, 200)
+    assert.equal(driver.isAttached(volumeId, connector), false)
   })
 })

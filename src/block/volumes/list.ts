@@ -5,7 +5,7 @@ import type { Answer, BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
 import { queryBoolean } from '../validation.ts'
 import { volumeCondition, volumeFilters, volumeSortColumns } from './filters.ts'
-import { attachmentsByVolume, countVolumes, listVolumes, summarise } from './queries.ts'
+import { attachmentsByVolume, countVolumes, listVolumeNames, listVolumes, summarise } from './queries.ts'
 import { volumeJson, volumeSummaryJson } from './view.ts'
 
 /** `GET /volumes` and `GET /volumes/detail`. @see block-storage-api specification 1.7–1.9 */
@@ -17,14 +17,19 @@ export async function answerVolumeList(
   authorize(request.identity, 'volume:get_all')
   const paging = readPaging(request.query, volumeSortColumns, block.settings.osapiMaxLimit)
   const conditions = readConditions(block, request)
-  const rows = await listVolumes(block.db, conditions, paging)
+  let ids: readonly string[]
   let text: string
   if (detail) {
+    const rows = await listVolumes(block.db, conditions, paging)
     const attachments = await attachmentsByVolume(block.db, rows)
     text = rows.map((row) => volumeJson(row, attachments.get(row.id) ?? [], request, 'show')).join()
-  } else text = rows.map((row) => volumeSummaryJson(row, request)).join()
+    ids = rows.map((row) => row.id)
+  } else {
+    const rows = await listVolumeNames(block.db, conditions, paging)
+    text = rows.map((row) => volumeSummaryJson(row, request)).join()
+    ids = rows.map((row) => row.id)
+  }
   const count = withCount(request) ? await countVolumes(block.db, conditions) : undefined
-  const ids = rows.map((row) => row.id)
   const links = nextLink(request, detail ? '/volumes/detail' : '/volumes', { ids, paging, count })
   let body = `{"volumes":[${text}]`
   if (links !== undefined) body += `,"volumes_links":${JSON.stringify(links)}`

@@ -100,6 +100,15 @@ export async function listVolumes(
   return await selectPage(db, { table: 'volumes', select: withTypeName, what: 'Volume' }, conditions, paging)
 }
 
+/** As `listVolumes`, for the plain list. */
+export async function listVolumeNames(
+  db: BlockDb,
+  conditions: readonly Condition[],
+  paging: Paging,
+): Promise<readonly Pick<VolumeRow, 'id' | 'name'>[]> {
+  return await selectPage(db, { table: 'volumes', select: sql`id, name`, what: 'Volume' }, conditions, paging)
+}
+
 export async function countVolumes(db: BlockDb, conditions: readonly Condition[]): Promise<number> {
   return await countRows(db, 'volumes', conditions)
 }

@@ -33,7 +33,7 @@ export function volumeJson(
   text += `,"updated_at":${json(wireDate(volume.updated_at))},"volume_type":${json(volume.volume_type_name)}`
   text += `,"snapshot_id":${json(volume.snapshot_id)},"source_volid":${json(volume.source_volume_id)}`
   text += `,"metadata":${kind === 'show' ? metadataJson(volume) : volume.metadata}`
-  text += `,"links":${json(request.links.of(`/volumes/${volume.id}`))},"user_id":${json(volume.user_id)}`
+  text += `,"links":${request.links.json('volumes', volume.id)},"user_id":${json(volume.user_id)}`
   text += `,"bootable":"${volume.bootable === 1}","encrypted":${volume.encryption_key_id !== null}`
   text += `,"replication_status":${json(volume.replication_status)},"consistencygroup_id":null`
   text += `,"multiattach":${volume.multiattach === 1}`
@@ -63,8 +63,11 @@ export function volumeJson(
 }
 
 /** What the plain list shows of a volume. */
-export function volumeSummaryJson(volume: VolumeWithType, request: BlockRequest): string {
-  const links = json(request.links.of(`/volumes/${volume.id}`))
+export function volumeSummaryJson(
+  volume: Pick<VolumeWithType, 'id' | 'name'>,
+  request: BlockRequest,
+): string {
+  const links = request.links.json('volumes', volume.id)
   return `{"id":"${volume.id}","name":${json(volume.name)},"links":${links}}`
 }
 
