@@ -1,6 +1,6 @@
 // `npm test [-- files]`: runs the tests with our Node, and ends with one line of totals.
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -10,6 +10,27 @@ const asked = process.argv.slice(2)
 const files = asked.length > 0 ? asked : ['src/**/*.test.ts', 'packages/*/**/*.test.ts', 'test/**/*.test.ts']
 const scratch = mkdtempSync(join(tmpdir(), 'emberglass-test-'))
 const totalsFile = join(scratch, 'totals.json')
+
+// Other people's clients and servers that tests run: installed where that is possible (Debian, root). Elsewhere the
+// tests that need a missing one are skipped, and say which.
+const programs = {
+  openstack: 'python3-openstackclient',
+  cinder: 'python3-cinderclient',
+  glance: 'python3-glanceclient',
+  'iscsi-inq': 'libiscsi-bin',
+  'qemu-img': 'qemu-utils',
+  '/usr/share/doc/qemu-block-extra': 'qemu-block-extra',
+  tgtd: 'tgt',
+  psql: 'postgresql',
+  openssl: 'openssl',
+  mformat: 'mtools',
+  sfdisk: 'fdisk',
+  '/boot/ipxe.efi': 'ipxe',
+}
+if (asked.length === 0 && process.getuid?.() === 0 && existsSync('/usr/bin/apt-get')) {
+  const pairs = Object.entries(programs).map(([program, debianPackage]) => `${program}=${debianPackage}`)
+  spawnSync(join(root, 'test', 'servers', 'packages.sh'), pairs, { stdio: ['ignore', 'inherit', 'inherit'] })
+}
 
 const { status } = spawnSync(
   join(root, 'node_modules', '.bin', 'node'),
