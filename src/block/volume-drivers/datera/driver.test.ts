@@ -281,6 +281,34 @@ test('whichever request of a create fails, nothing is left', async () => {
   }
 })
 
+test('whichever request of an attachment fails, nobody new is let in and the volume is offline again', async () => {
+  await using rig = await Rig.start({ retryForSeconds: 0, disableMetadata: true })
+  const volume = await rig.create()
+  rig.array.proxy.seen.length = 0
+  await rig.driver.attach(volume, hostA, call)
+  await rig.driver.detach(volume, hostA, call)
+  const broken = { status: 500, body: { name: 'InternalError', code: 1, http: 500, message: 'broken' } }
+  for (let failing = 0; failing < 6; failing += 1) {
+    let number = -1
+    rig.array.proxy.decide = () => {
+      number += 1
+      return number === failing ? broken : 'pass'
+    }
+    const outcome = await rig.driver.attach(volume, hostA, call).then(
+      () => 'attached',
+      (error: unknown) => error,
+    )
+    rig.array.proxy.decide = () => 'pass'
+    if (outcome === 'attached') {
+      assert.ok(failing >= 4, `request ${failing} was needed`)
+      await rig.driver.detach(volume, hostA, call)
+    } else assert.ok(outcome instanceof BackendError, String(outcome))
+    const appInstance = await rig.only()
+    assert.deepEqual(storageOf(appInstance).acl_policy?.initiators, [], `request ${failing}`)
+    assert.equal(appInstance.admin_state, 'offline', `request ${failing}`)
+  }
+})
+
 test('what an earlier attempt has left half-made is replaced, and what it finished is taken over', async () => {
   await using rig = await Rig.start()
   const volume = newVolume()
@@ -354,6 +382,8 @@ test('templates give a volume its shape, and the request its size', async () => 
   const volume = await rig.create(newVolume({ type, sizeBytes: 9 * GiB }))
   const stored = volumeOf(await rig.only())
   assert.deepEqual([stored.name, stored.size, stored.performance_policy?.total_iops_max], ['boot', 9, 90])
+  const again = await rig.create({ ...volume, name: 'renamed meanwhile' })
+  assert.equal(again.providerLocation, volume.providerLocation)
   await rig.driver.delete(volume, call)
   await assert.rejects(rig.create(newVolume({ type: typeOf({ 'DF:template': 'absent' }) })), Invalid)
   await using rigid = driverOn(rig.array, { disableTemplateOverride: true })

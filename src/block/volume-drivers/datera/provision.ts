@@ -63,7 +63,12 @@ async function make(
   volume: NewVolume,
   body: CreateAppInstance,
 ): Promise<{ appInstance: AppInstance; fresh: boolean }> {
-  const create = async () => await scope.appInstances.create(body, operation.edf)
+  const create = async () => {
+    // The uuid makes the array refuse a second one. Without it, the name does, but names may have changed since.
+    const earlier = body.uuid === undefined ? await findInTenant(operation, scope, volume.id) : undefined
+    if (earlier !== undefined) throw new EdfConflict(`app instance ${earlier.name} exists`)
+    return await scope.appInstances.create(body, operation.edf)
+  }
   try {
     return { appInstance: await create(), fresh: true }
   } catch (error) {
