@@ -103,11 +103,19 @@ describe('a killed process', () => {
       [...text.matchAll(/^(\w+)='(.*)'$/gm)].map((match) => [match[1], match[2]]),
     )
     const url = `http://${edf['EDF_HOST']}:${edf['EDF_HTTP_PORT']}/v2.2`
-    const login = await fetch(`${url}/login`, {
-      method: 'PUT',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ name: edf['EDF_LOGIN'], password: edf['EDF_PASSWORD'] }),
-    })
+    await instance.edfNodePid()
+    const deadline = Date.now() + 30_000
+    const logIn = (): Promise<Response> =>
+      fetch(`${url}/login`, {
+        method: 'PUT',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ name: edf['EDF_LOGIN'], password: edf['EDF_PASSWORD'] }),
+      }).catch(async (error: unknown) => {
+        if (Date.now() > deadline) throw error // it is being started again
+        await new Promise((resolve) => setTimeout(resolve, 100))
+        return await logIn()
+      })
+    const login = await logIn()
     const { key } = (await login.json()) as { key: string }
     const answer = await fetch(`${url}/app_instances?limit=1000`, {
       headers: { 'auth-token': key, tenant: '/root' },
