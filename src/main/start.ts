@@ -7,7 +7,7 @@ import { writeCredentialsFiles } from './credentials-files.ts'
 import { defaultConfiguration } from './default-configuration.ts'
 import { startEdfNodeProcess } from './edf-node-process.ts'
 import { portsFrom } from './ports.ts'
-import { type Services, serve } from './serve.ts'
+import type { Services } from './serve.ts'
 import { describeStartError } from './start-errors.ts'
 import { openStateDirectory } from './state-directory.ts'
 
@@ -64,19 +64,21 @@ async function startEverything(options: StartOptions, running: AsyncDisposableSt
   const log = createLogger({ name: 'emberglass', level: options.logLevel }, destination)
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'))
 
-  await writeCredentialsFiles(state, host, ports)
-  if (options.edfNode) {
-    running.use(
-      await startEdfNodeProcess({
+  // The array starts in its process while this one loads the services.
+  const array = options.edfNode
+    ? startEdfNodeProcess({
         directory: join(state.path, 'edf'),
         host,
         ports,
         password: state.secrets.edfPassword,
         logFile: join(state.path, 'log', 'edf-node.log'),
         log,
-      }),
-    )
-  }
+      })
+    : undefined
+  array?.catch(() => {}) // awaited below
+  await writeCredentialsFiles(state, host, ports)
+  const { serve } = await import('./serve.ts')
+  if (array !== undefined) running.use(await array)
   const cinderConf = configurationFile(options.cinderConf, join(state.path, 'cinder.conf'))
   const glanceConf = configurationFile(options.glanceConf, join(state.path, 'glance-api.conf'))
   const services = running.use(

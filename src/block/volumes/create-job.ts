@@ -143,7 +143,9 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
   ): Promise<boolean> {
     const { driver } = await block.backends.ready(volume.host, job.signal)
     const wanted = await backendVolume(block.db, block.settings, volume)
-    const interrupted = progressOf(job).phase === 'copying'
+    // A copy that was interrupted left a part of an image: begin with an empty volume again. The state says so until
+    // the part is gone, whatever dies in between.
+    if (progressOf(job).phase === 'copying') await driver.delete(wanted, job)
     await job.save({
       ...progressOf(job),
       host: volume.host,
@@ -152,8 +154,6 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
       projectId: volume.project_id,
       phase: 'allocating',
     })
-    // a copy that was interrupted left a part of an image: begin with an empty volume again
-    if (interrupted) await driver.delete(wanted, job)
     const created = await allocate(driver, volume, wanted, job)
     const providerLocation = created.providerLocation ?? null
     const known = await transitionVolume(block.db, volume.id, making, { provider_location: providerLocation })
