@@ -6,18 +6,14 @@
 import type { Cancel } from '../block-device.ts'
 import type { BufferPool } from '../buffer-pool.ts'
 import type { SessionParameters } from '../login/negotiate.ts'
-import { AsyncEvent, encodeAsyncMessage } from '../pdu/async-message.ts'
 import { decodeDataOut } from '../pdu/data-out.ts'
 import { FINAL, HEADER_BYTES, isImmediate, NO_TAG, Opcode, opcodeOf } from '../pdu/header.ts'
-import { decodeLogoutRequest, LogoutReason, type LogoutRequest } from '../pdu/logout-request.ts'
-import { encodeLogoutResponse, LogoutResponseCode } from '../pdu/logout-response.ts'
+import { decodeLogoutRequest, type LogoutRequest } from '../pdu/logout-request.ts'
+import { LogoutResponseCode } from '../pdu/logout-response.ts'
 import { readLun } from '../pdu/lun.ts'
-import { encodeNopIn } from '../pdu/nop-in.ts'
 import { decodeNopOut, type NopOut } from '../pdu/nop-out.ts'
-import { encodeReject, RejectReason } from '../pdu/reject.ts'
-import { encodeScsiResponse, encodeSenseSegment, ScsiResponseCode } from '../pdu/scsi-response.ts'
+import { RejectReason } from '../pdu/reject.ts'
 import { decodeTaskManagementRequest } from '../pdu/task-management-request.ts'
-import { encodeTaskManagementResponse } from '../pdu/task-management-response.ts'
 import { decodeTextRequest, type TextRequest } from '../pdu/text-request.ts'
 import type { Outcome, Plan } from '../scsi/command-table.ts'
 import { planCommand, planWithoutUnit, senseOf } from '../scsi/commands.ts'
@@ -26,6 +22,17 @@ import type { Nexus } from '../scsi/nexus.ts'
 import { Conditions, encodeSense } from '../scsi/sense.ts'
 import { ScsiStatus } from '../scsi/status.ts'
 import { serialAdd, serialDistance } from '../serial.ts'
+import {
+  type AnswerHost,
+  logoutResponse,
+  sendLogoutResponse,
+  sendPing,
+  sendPong,
+  sendReject,
+  sendScsiResponse,
+  sendSessionDropped,
+  sendTaskManagementResponse,
+} from './answers.ts'
 import { DataInSender } from './data-in.ts'
 import { type DataOutHost, DataOutReceiver } from './data-out.ts'
 import type { PduWriter } from './pdu-writer.ts'
@@ -76,7 +83,7 @@ type Arriving =
 
 const NOTHING: Arriving = { kind: 'nothing' }
 
-export class Session implements PduHandler, DataOutHost {
+export class Session implements PduHandler, DataOutHost, AnswerHost {
   readonly nexus: Nexus
   readonly target: IscsiTarget | undefined
   readonly parameters: SessionParameters
@@ -217,7 +224,7 @@ export class Session implements PduHandler, DataOutHost {
       return
     }
     if (!digestOk) return
-    if (arriving.kind === 'ping') this.#pong(arriving.pdu, arriving.data)
+    if (arriving.kind === 'ping') sendPong(this, arriving.pdu, arriving.data)
     else this.#text.receive(arriving.pdu, arriving.header, arriving.data)
   }
 
@@ -420,21 +427,7 @@ export class Session implements PduHandler, DataOutHost {
       return
     }
     this.#remove(task)
-    const residual = moved - (task.expectedOut || task.expectedIn)
-    const segment = sense ? encodeSenseSegment(sense) : undefined
-    const pdu = {
-      response: ScsiResponseCode.completed,
-      status,
-      initiatorTaskTag: task.initiatorTaskTag,
-      statSn: this.takeStatSn(),
-      ...this.numbers(),
-      expDataSn: task.dataSn + task.r2tSn,
-      overflow: residual > 0,
-      underflow: residual < 0,
-      residualCount: Math.abs(residual),
-      dataLength: segment?.byteLength ?? 0,
-    }
-    this.writer.write((into, at) => encodeScsiResponse(pdu, into, at), segment)
+    sendScsiResponse(this, task, { status, sense, moved })
   }
 
   complete(task: Task): { statSn: number } {
@@ -476,31 +469,9 @@ export class Session implements PduHandler, DataOutHost {
 
   // --- answered at once ---
 
-  #pong(pdu: NopOut, data: Buffer): void {
-    if (pdu.initiatorTaskTag === NO_TAG) return
-    const echo = data.subarray(0, this.parameters.peerMaxRecvDataSegmentLength)
-    const answer = {
-      lunField: pdu.lunField,
-      initiatorTaskTag: pdu.initiatorTaskTag,
-      targetTransferTag: NO_TAG,
-      statSn: this.takeStatSn(),
-      ...this.numbers(),
-      dataLength: echo.byteLength,
-    }
-    this.writer.write((into, at) => encodeNopIn(answer, into, at), echo)
-  }
-
   /** Asks the initiator whether it is still there. */
   ping(): void {
-    const pdu = {
-      lunField: Buffer.alloc(8),
-      initiatorTaskTag: NO_TAG,
-      targetTransferTag: 1,
-      statSn: this.#statSn,
-      ...this.numbers(),
-      dataLength: 0,
-    }
-    this.writer.write((into, at) => encodeNopIn(pdu, into, at))
+    sendPing(this)
   }
 
   #taskManagement(from: Buffer, at: number): void {
@@ -513,51 +484,26 @@ export class Session implements PduHandler, DataOutHost {
     this.#immediate += 1
     const answer = (response: number): void => {
       this.#immediate -= 1
-      if (this.#closing) return
-      const pdu = {
-        response,
-        initiatorTaskTag: request.initiatorTaskTag,
-        statSn: this.takeStatSn(),
-        ...this.numbers(),
-      }
-      this.writer.write((into, start) => encodeTaskManagementResponse(pdu, into, start))
+      if (!this.#closing) sendTaskManagementResponse(this, request.initiatorTaskTag, response)
     }
     void runTaskManagement(this, request, answer)
   }
 
   #logout(request: LogoutRequest): void {
-    const response =
-      request.reason === LogoutReason.removeForRecovery
-        ? LogoutResponseCode.recoveryUnsupported
-        : request.reason === LogoutReason.closeConnection && request.cid !== this.#cid
-          ? LogoutResponseCode.cidNotFound
-          : LogoutResponseCode.closed
-    const answer = (): void => {
-      const pdu = {
-        response,
-        initiatorTaskTag: request.initiatorTaskTag,
-        statSn: this.takeStatSn(),
-        ...this.numbers(),
-        timeToWait: this.parameters.defaultTime2Wait,
-        timeToRetain: this.parameters.defaultTime2Retain,
-      }
-      this.writer.write((into, at) => encodeLogoutResponse(pdu, into, at))
-    }
+    const response = logoutResponse(request, this.#cid)
     if (response !== LogoutResponseCode.closed) {
-      answer()
+      sendLogoutResponse(this, request.initiatorTaskTag, response)
       return
     }
     this.#closing = true
     void Promise.all(this.tasksOf().map((tag) => this.abort(tag))).then(() => {
-      answer()
+      sendLogoutResponse(this, request.initiatorTaskTag, response)
       this.#link.finish('the initiator logged out')
     })
   }
 
   reject(reason: number, header: Buffer, at = 0): void {
-    const data = Buffer.from(header.subarray(at, at + HEADER_BYTES))
-    const pdu = { reason, statSn: this.takeStatSn(), ...this.numbers(), dataLength: data.byteLength }
-    this.writer.write((into, start) => encodeReject(pdu, into, start), data)
+    sendReject(this, reason, header, at)
   }
 
   // --- ending the session ---
@@ -566,17 +512,8 @@ export class Session implements PduHandler, DataOutHost {
   async close(reason: string): Promise<void> {
     if (!this.#closing) {
       this.#closing = true
-      const pdu = {
-        statSn: this.takeStatSn(),
-        ...this.numbers(),
-        event: AsyncEvent.sessionDropped,
-        parameter1: 0,
-        parameter2: this.parameters.defaultTime2Wait,
-        parameter3: 0,
-        dataLength: 0,
-      }
       await Promise.all(this.tasksOf().map((tag) => this.abort(tag)))
-      this.writer.write((into, at) => encodeAsyncMessage(pdu, into, at))
+      sendSessionDropped(this)
       this.#link.finish(reason)
     }
     await this.ended
