@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { fetch, type RequestInit, type Response } from 'undici'
 import { BackendError, messageOf, Unauthenticated } from '../kernel/errors.ts'
 import type { Identity, TokenValidator } from '../kernel/http/request-context.ts'
 import type { Secret } from '../kernel/secret.ts'

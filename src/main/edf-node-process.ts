@@ -47,7 +47,7 @@ export async function startEdfNodeProcess(options: {
     const logFile = await open(options.logFile, 'a', 0o600)
     const started = spawn(process.execPath, [...process.execArgv, ...nodeArguments(options)], {
       stdio: ['ignore', logFile.fd, logFile.fd, 'ipc'],
-      env: { UV_THREADPOOL_SIZE: '16', ...process.env, [passwordVariable]: options.password.reveal() },
+      env: { ...process.env, [passwordVariable]: options.password.reveal() },
     })
     await logFile.close()
     child = started
@@ -93,7 +93,7 @@ export async function startEdfNodeProcess(options: {
 
 function nodeArguments(options: { directory: string; host: string; ports: Ports }): string[] {
   return [
-    join(import.meta.dirname, '..', 'main.ts'),
+    join(import.meta.dirname, '..', '..', 'bin', 'emberglass.mjs'),
     'edf-node',
     ...['--directory', options.directory],
     ...['--host', options.host],

@@ -38,7 +38,12 @@ async function startInstance(stateDirectory: string): Promise<AsyncDisposable> {
     process.execPath,
     [
       ...process.execArgv,
-      ...[join(import.meta.dirname, '..', 'main.ts'), 'start', '--state-dir', stateDirectory],
+      ...[
+        join(import.meta.dirname, '..', '..', 'bin', 'emberglass.mjs'),
+        'start',
+        '--state-dir',
+        stateDirectory,
+      ],
       ...['--port-base', String(await freePortBlock())],
     ],
     { stdio: ['ignore', 'pipe', 'inherit'] },
