@@ -1,4 +1,3 @@
-import { STATUS_CODES } from 'node:http'
 import type { FastifyError, FastifyRequest } from 'fastify'
 import {
   BackendError,
@@ -12,6 +11,7 @@ import {
   Unsupported,
 } from '../kernel/errors.ts'
 import type { ApiServer } from '../kernel/http/api-server.ts'
+import { STATUS_CODES } from '../kernel/http/status-codes.ts'
 import { baseUrl } from './links.ts'
 import type { IdentitySettings } from './settings.ts'
 

@@ -1,4 +1,3 @@
-import { STATUS_CODES } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import {
   BackendError,
@@ -13,6 +12,7 @@ import {
   Unauthenticated,
   Unsupported,
 } from '../kernel/errors.ts'
+import { STATUS_CODES } from '../kernel/http/status-codes.ts'
 
 /** A failure that only HTTP knows: a wrong media type, a method that is not allowed, a range. */
 export class HttpFault extends Error {
