@@ -10,6 +10,10 @@ interface PendingRead {
   readonly reject: (error: unknown) => void
 }
 
+const nothing = new Uint8Array(0)
+/** Chunks below this are too small to be worth releasing one by one. */
+const releasedBytes = 16 * 1024
+
 /**
  * One stream that serves reads in the order of their offsets, each straight into its reader's buffer. The stream
  * itself runs ahead of the readers as far as the connection's buffers go.
@@ -23,8 +27,10 @@ export class ForwardReader {
   readonly #queue: PendingRead[] = []
   #running = false
   #iterator: AsyncIterator<Uint8Array> | undefined
-  /** What has arrived and was not wanted yet. */
-  #rest: Uint8Array = new Uint8Array(0)
+  /** The chunk that is being served. */
+  #chunk: Uint8Array = nothing
+  /** What of it was not wanted yet. */
+  #rest: Uint8Array = nothing
   /** Offset of the first byte of `#rest`. */
   #at: number
 
@@ -85,14 +91,22 @@ export class ForwardReader {
     const end = read.offset + read.length
     while (this.#at < end) {
       if (this.#rest.byteLength === 0) {
-        this.#rest = await this.#pull()
+        this.#chunk = await this.#pull()
+        this.#rest = this.#chunk
         continue
       }
       const skipped = Math.max(0, Math.min(read.offset - this.#at, this.#rest.byteLength))
       const part = this.#rest.subarray(skipped, skipped + end - Math.max(this.#at, read.offset))
       if (part.byteLength > 0) read.into?.set(part, this.#at + skipped - read.offset)
-      this.#rest = this.#rest.subarray(skipped + part.byteLength)
-      this.#at += skipped + part.byteLength
+      const used = skipped + part.byteLength
+      this.#at += used
+      if (used < this.#rest.byteLength) {
+        this.#rest = this.#rest.subarray(used)
+      } else {
+        this.#rest = nothing
+        release(this.#chunk)
+        this.#chunk = nothing
+      }
     }
   }
 
@@ -110,9 +124,20 @@ export class ForwardReader {
     if (!this.broken) {
       this.broken = true
       this.#stop.abort(error)
-      this.#rest = new Uint8Array(0)
+      this.#rest = nothing
+      this.#chunk = nothing
       this.#iterator?.return?.()?.catch(() => {}) // the stream is of no interest any more
     }
     for (const read of this.#queue.splice(0)) read.reject(error)
+  }
+}
+
+/**
+ * Gives the memory of a chunk back at once: the collector, which sees how much memory hangs on chunks, would be
+ * called for every few of them. A chunk is ours, unless it shares its memory with others.
+ */
+function release({ buffer, byteLength }: Uint8Array): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength && byteLength >= releasedBytes) {
+    buffer.transfer(0)
   }
 }

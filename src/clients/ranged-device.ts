@@ -4,7 +4,7 @@ import { type ByteRange, type Bytes, KiB, MiB } from '../kernel/bytes.ts'
 import { BackendError, Conflict, Unsupported } from '../kernel/errors.ts'
 import { ForwardReader } from './forward-reader.ts'
 
-/** Opens a range of the source as a stream. */
+/** Opens a range of the source as a stream. Its chunks belong to the reader, who gives their memory back. */
 export type OpenRange = (range: ByteRange, signal: AbortSignal) => Bytes
 
 const blockBytes = 512
