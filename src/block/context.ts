@@ -1,4 +1,5 @@
 import type { Kysely, Transaction } from 'kysely'
+import type { SecretBox } from '../kernel/crypto/secret-box.ts'
 import type { JobQueue, Json } from '../kernel/jobs/job-queue.ts'
 import type { Logger } from '../kernel/log.ts'
 import type { Backends } from './backends.ts'
@@ -16,6 +17,8 @@ export interface Block {
   readonly settings: BlockSettings
   readonly backends: Backends
   readonly images: ImageService
+  /** For what lies in the database and would let somebody into a volume. */
+  readonly secrets: SecretBox
   readonly now: () => Date
 }
 

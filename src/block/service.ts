@@ -1,6 +1,9 @@
+import { mkdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
+import { join } from 'node:path'
 import type { Kysely } from 'kysely'
 import type { Config } from '../kernel/config/config.ts'
+import { openSecretBox } from '../kernel/crypto/secret-box.ts'
 import type { Database } from '../kernel/db/database.ts'
 import { messageOf } from '../kernel/errors.ts'
 import type { ApiServer } from '../kernel/http/api-server.ts'
@@ -73,6 +76,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
     initiatorName: options.initiatorName,
     onChange: () => run('the heartbeat', () => recordHeartbeat(block, host)),
   })
+  await mkdir(options.stateDirectory, { recursive: true, mode: 0o700 })
   const db: Kysely<Tables> = options.database.kysely
   const block: Block = {
     db,
@@ -82,6 +86,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
     settings,
     backends,
     images: options.images,
+    secrets: await openSecretBox(join(options.stateDirectory, 'secrets.key')),
     now: options.now ?? (() => new Date()),
   }
   const api = createBlockApi({ log, tokens: options.tokens, settings, operations: blockOperations(block) })

@@ -87,6 +87,11 @@ onEachEngine((engine) => {
     assert.equal(created.body.attachment.status, 'attaching')
     assert.equal(created.body.attachment.attach_mode, 'ro')
     assert.equal(created.body.attachment.connection_info.access_mode, 'ro')
+    const kept = await block.database.kysely
+      .selectFrom('volume_attachments')
+      .select('connection_info')
+      .executeTakeFirstOrThrow()
+    assert.match(String(kept.connection_info), /^v1:/, 'the connection is encrypted in the database')
     assert.equal(
       (await block.request('member', 'POST', '/attachments', { body, version: '3.26' })).status,
       404,

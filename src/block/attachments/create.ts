@@ -13,6 +13,7 @@ import {
   type VolumeRow,
 } from '../volumes/queries.ts'
 import { connect, disconnect, isReadOnly, type WireConnector, wireConnectorOf } from './connect.ts'
+import { sealConnection } from './connection-info.ts'
 import {
   attachmentsOf,
   deleteAttachmentRow,
@@ -144,7 +145,9 @@ async function connectAttachment(
     access_mode: attachment.attach_mode,
     enforce_multipath: info.enforce_multipath,
   }
-  const done = await updateAttachment(block.db, id, { connection_info: JSON.stringify(flattened) })
+  const done = await updateAttachment(block.db, id, {
+    connection_info: sealConnection(block.secrets, id, flattened),
+  })
   if (done !== undefined) return done
   // deleted while the host was let in: nobody else will shut it out
   const others = await attachmentsOf(block.db, volume.id)

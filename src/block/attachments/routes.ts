@@ -23,6 +23,7 @@ import {
 import { closed, Uuid, UuidOrNull, validator } from '../validation.ts'
 import type { AttachmentRow } from '../volumes/queries.ts'
 import { noArgument } from '../volumes/schemas.ts'
+import { unsealConnection } from './connection-info.ts'
 import {
   completeAttachment,
   createAttachment,
@@ -85,7 +86,7 @@ export function attachmentOperations(block: Block): readonly Operation[] {
       since,
       async run(request) {
         const row = await getAttachment(block.db, request, parameter(request, 'id'))
-        return { status: 200, body: { attachment: detailView(row) } }
+        return { status: 200, body: { attachment: detailView(block, row) } }
       },
     },
     operation({
@@ -100,7 +101,7 @@ export function attachmentOperations(block: Block): readonly Operation[] {
           connector: body.connector ?? null,
           mode: 'mode' in body && typeof body.mode === 'string' ? body.mode : null,
         })
-        return { status: 200, body: { attachment: detailView(row) } }
+        return { status: 200, body: { attachment: detailView(block, row) } }
       },
     }),
     operation({
@@ -111,7 +112,7 @@ export function attachmentOperations(block: Block): readonly Operation[] {
       async run(request, { attachment }) {
         const id = parameter(request, 'id')
         const row = await updateAttachmentConnector(block, request, id, attachment.connector)
-        return { status: 200, body: { attachment: detailView(row) } }
+        return { status: 200, body: { attachment: detailView(block, row) } }
       },
     }),
     {
@@ -144,13 +145,14 @@ function plainView(row: AttachmentRow): object {
   return { id: row.id, status: row.attach_status, instance: row.instance_id, volume_id: row.volume_id }
 }
 
-function detailView(row: AttachmentRow): object {
+function detailView(block: Block, row: AttachmentRow): object {
   return {
     ...plainView(row),
     attached_at: wireDate(row.attached_at) ?? '',
     detached_at: wireDate(row.detached_at) ?? '',
     attach_mode: row.attach_mode,
-    connection_info: row.connection_info === null ? {} : JSON.parse(row.connection_info),
+    connection_info:
+      row.connection_info === null ? {} : unsealConnection(block.secrets, row.id, row.connection_info),
   }
 }
 
@@ -170,7 +172,7 @@ async function list(block: Block, request: BlockRequest, detail: boolean): Promi
   return {
     status: 200,
     body: {
-      attachments: rows.map(detail ? detailView : plainView),
+      attachments: rows.map((row) => (detail ? detailView(block, row) : plainView(row))),
       ...(links === undefined ? {} : { attachments_links: links }),
     },
   }
