@@ -80,15 +80,16 @@ const postgres: TestEngine = {
   },
   async place() {
     const { serverUrl, pool } = await server()
-    const schema = `test_${process.pid}_${randomBytes(6).toString('hex')}`
-    await pool.query(`create schema ${schema}`)
-    const url = `${serverUrl}?options=${encodeURIComponent(`-c search_path=${schema}`)}`
+    // A database, not a schema: notifications, which the job queue lives on, go to the whole database.
+    const name = `test_${process.pid}_${randomBytes(6).toString('hex')}`
+    await pool.query(`create database ${name}`)
+    const url = new URL(serverUrl)
+    url.pathname = name
     return {
-      url,
-      open: (contents = {}) => openWith(url, contents),
+      url: url.href,
+      open: (contents = {}) => openWith(url.href, contents),
       async [Symbol.asyncDispose]() {
-        await pool.query(`drop schema if exists ${schema}_graphile cascade`) // see jobs/postgres-jobs
-        await pool.query(`drop schema ${schema} cascade`)
+        await pool.query(`drop database ${name} with (force)`)
       },
     }
   },
