@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { BlockDevice, Cancel, Extent } from './block-device.ts'
 import { writeSparse, type ZeroOptions } from './zeroes.ts'
 
+/** How `writeStream` writes. */
 export interface WriteStreamOptions extends ZeroOptions {
   /** Where on the device the stream begins, in bytes, on a block boundary. Default 0. */
   readonly offset?: number
@@ -13,6 +14,7 @@ export interface WriteStreamOptions extends ZeroOptions {
   readonly onProgress?: (doneBytes: number) => void
 }
 
+/** What `writeStream` has done. */
 export interface StreamWritten {
   /** Length of the stream in bytes, without padding. */
   readonly totalBytes: number
@@ -24,7 +26,7 @@ export interface StreamWritten {
  * Writes a stream to a device, several writes at a time. Chunks may have any size; the last block is filled up
  * with zeroes. The device is flushed at the end. On failure the source is closed and the first error is thrown
  * once every write under way has ended.
- * @throws RangeError when the stream is longer than the device
+ * @throws RangeError when the stream is longer than the device; what source and device throw; the signal's reason
  */
 export async function writeStream(
   source: AsyncIterable<Uint8Array>,
@@ -201,6 +203,7 @@ class QueuedWriter {
   }
 }
 
+/** How `readStream` reads; it holds `depth` buffers of `chunkBytes`. */
 export interface ReadStreamOptions {
   /** Bytes of one chunk, a multiple of the block size. Default 1 MiB. */
   readonly chunkBytes?: number
@@ -212,7 +215,7 @@ export interface ReadStreamOptions {
  * Reads a range as a stream, ahead of the consumer, who owns every chunk it gets. Offset and length may be any
  * bytes. Stretches that the device knows to be zeroes are not read. Leaving the loop waits for the reads under
  * way.
- * @throws RangeError when the range does not lie inside the device
+ * @throws RangeError when the range does not lie inside the device; what the device throws; the signal's reason
  */
 export async function* readStream(
   device: BlockDevice,

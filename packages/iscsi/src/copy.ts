@@ -2,10 +2,11 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { BlockDevice, Cancel, Extent } from './block-device.ts'
 import { writeSparse, type ZeroOptions, zeroRange } from './zeroes.ts'
 
+/** How `copyDevice` copies. */
 export interface CopyOptions extends ZeroOptions {
   /** Bytes to copy, from the start of both devices. Default: the whole source. */
   readonly sizeBytes?: number
-  /** Bytes of one transfer, a power of two. Default 1 MiB. */
+  /** Bytes of one transfer, a multiple of both block sizes. Default 1 MiB. */
   readonly chunkBytes?: number
   /** Transfers under way at a time; each holds one buffer of `chunkBytes`. Default 8. */
   readonly depth?: number
@@ -13,6 +14,7 @@ export interface CopyOptions extends ZeroOptions {
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void
 }
 
+/** What `copyDevice` has done. The two together are what was to be copied. */
 export interface Copied {
   /** Bytes sent as data. */
   readonly copiedBytes: number
@@ -38,7 +40,7 @@ interface Piece {
  * Copies one device onto another, several transfers at a time, asking the source what it knows to be zeroes.
  * The target is flushed at the end. On failure the first error is thrown once everything under way has ended;
  * the target then holds an unknown part of the data.
- * @throws RangeError when the target is smaller than what is to be copied
+ * @throws RangeError when the target is smaller than what is to be copied; what the devices throw; the signal's reason
  */
 export async function copyDevice(
   source: BlockDevice,

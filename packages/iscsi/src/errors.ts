@@ -19,6 +19,7 @@ export type IscsiErrorCode =
   | 'unsupported'
   | 'invalid'
 
+/** Thrown by both ends; match on `code`. See `IscsiErrorCode` for what each means. */
 export class IscsiError extends Error {
   override readonly name = 'IscsiError'
   readonly code: IscsiErrorCode
@@ -39,7 +40,11 @@ export class IscsiError extends Error {
   }
 }
 
-/** A SCSI command that did not end with GOOD: its status and, for CHECK CONDITION, the sense data's three numbers. */
+/**
+ * A SCSI command that did not end with GOOD: its status (SAM-5 section 5.3) and, for CHECK CONDITION, the sense data's
+ * three numbers (SPC-4 section 4.5). The initiator throws it; a device behind a target throws it to choose what the
+ * initiator sees.
+ */
 export class ScsiError extends Error {
   override readonly name = 'ScsiError'
   /** SAM-5 status: 02 CHECK CONDITION, 08 BUSY, 18 RESERVATION CONFLICT, 28 TASK SET FULL, 40 TASK ABORTED. */

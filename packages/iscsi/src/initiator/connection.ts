@@ -167,7 +167,11 @@ export function nameOf(portal: Portal): string {
   return portal.host.includes(':') ? `[${portal.host}]:${portal.port}` : `${portal.host}:${portal.port}`
 }
 
-/** Reads `host:port` or `[v6]:port`, with or without `,tag` behind; the port is 3260 when it is left out. */
+/**
+ * Reads `host:port` or `[v6]:port`, with or without `,tag` behind, as in `TargetAddress` (RFC 7143 section 13.8); the
+ * port is 3260 when it is left out.
+ * @returns undefined when it is no portal
+ */
 export function parsePortal(text: string): (Portal & { readonly groupTag?: number }) | undefined {
   const match = /^(?:\[([^\]]+)\]|([^:,[\]]+))(?::(\d{1,5}))?(?:,(\d{1,5}))?$/.exec(text)
   const host = match?.[1] ?? match?.[2]

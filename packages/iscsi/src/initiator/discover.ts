@@ -13,8 +13,11 @@ export interface DiscoveredTarget {
   readonly portals: readonly (Portal & { readonly groupTag?: number })[]
 }
 
+/** Who asks. */
 export interface DiscoveryOptions {
+  /** The name this initiator goes by (iqn.…). */
   readonly initiatorName: string
+  /** As for `openIscsiDisk`. */
   readonly chap?: Chap
   /** Limit of the login, and of each answer. Default 15 s. */
   readonly timeoutMs?: number
@@ -25,7 +28,7 @@ const tickMs = 1000
 /**
  * Asks a portal which targets there are (SendTargets, RFC 7143 appendix C).
  * @returns those this initiator may see, in the order in which they were sent
- * @throws IscsiError
+ * @throws IscsiError, as `openIscsiDisk`; the signal's reason when cancelled
  */
 export async function discoverTargets(
   portal: Portal,

@@ -17,6 +17,7 @@ import type { Portal } from './connection.ts'
 import { isUnsupported, LogicalUnit, type Provisioning, type UnitIdentity } from './logical-unit.ts'
 import { Nexus } from './nexus.ts'
 
+/** Which disk to open, and how. Times are milliseconds. */
 export interface IscsiDiskOptions {
   /** Portals of the target: the first that answers is used, the others when it fails. */
   readonly portals: readonly Portal[]
@@ -24,6 +25,7 @@ export interface IscsiDiskOptions {
   readonly lun: number
   /** The name this initiator goes by (iqn.…). */
   readonly initiatorName: string
+  /** What it proves itself with. With `mutual` the target has to prove itself, too. */
   readonly chap?: Chap
   /** Commands under way at a time. Default 64. */
   readonly queueDepth?: number
@@ -63,8 +65,10 @@ const capacityChanged = { asc: 0x2a, ascq: 0x09 } as const
  */
 export class IscsiDisk implements BlockDevice {
   readonly blockSize: number
+  /** What the unit said of itself at login. */
   readonly identity: UnitIdentity
   readonly targetName: string
+  /** As asked for, or because the unit is write protected. */
   readonly readOnly: boolean
   readonly #nexus: Nexus
   readonly #unit: LogicalUnit

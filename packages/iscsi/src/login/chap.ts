@@ -15,8 +15,10 @@ import { IscsiError } from '../errors.ts'
 import { md5 } from './md5.ts'
 import { type KeyValue, parseNumber } from './text.ts'
 
+/** Name and secret of one direction. */
 export interface ChapCredentials {
   readonly username: string
+  /** 12 bytes of UTF-8 or more (RFC 7143 section 9.2.1). Appears in no error, event or log. */
   readonly password: string
 }
 

@@ -15,12 +15,13 @@ export interface LogicalUnitConfig {
   readonly serial: string
   /** NAA identifier, 16 or 32 hex digits; made from the serial number when it is left out. */
   readonly naa?: string
-  /** At most 8 characters. */
+  /** ASCII, at most 8 characters. Default `DATERA`. */
   readonly vendor?: string
-  /** At most 16 characters. */
+  /** ASCII, at most 16 characters. Default `IBLOCK`. */
   readonly product?: string
   /** At most 4 characters. */
   readonly revision?: string
+  /** Writes end with DATA PROTECT, and the WP bit says so beforehand. Default false. */
   readonly readOnly?: boolean
 }
 

@@ -118,7 +118,7 @@ export function sendReject(host: AnswerHost, reason: number, header: Buffer, at:
   host.writer.write((into, start) => encodeReject(pdu, into, start), data)
 }
 
-/** Tells the initiator that the target drops its session: RFC 7143 section 11.9.1, event 2. */
+/** Tells the initiator that the target drops its session: RFC 7143 section 11.9.1, event 3. */
 export function sendSessionDropped(host: AnswerHost): void {
   const pdu = {
     statSn: host.takeStatSn(),

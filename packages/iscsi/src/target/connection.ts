@@ -18,6 +18,7 @@ const LOGIN_SEGMENT_BYTES = 8192
 /** How long a connection may take to deliver what is queued once it is to be closed. */
 const LINGER_MS = 2000
 
+/** How long an initiator may take, in milliseconds. */
 export interface ConnectionTimeouts {
   /** From the connection to the end of the login. */
   readonly loginMs: number

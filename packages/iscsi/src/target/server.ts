@@ -13,15 +13,17 @@ import { SlabPool } from './sender.ts'
 import { Session } from './session.ts'
 import { IscsiTarget, PORTAL_GROUP_TAG, type Portal, type TargetConfig } from './target.ts'
 
+/** All have defaults. */
 export interface IscsiServerOptions {
-  /** What is negotiated at best; the defaults are large segments without R2T. */
+  /** What is negotiated at best; the defaults are large segments without R2T, and digests when they are offered. */
   readonly preferences?: Partial<SessionPreferences>
+  /** Default: 15 s for a login, 10 s of silence before a ping, 10 s for its answer. */
   readonly timeouts?: Partial<ConnectionTimeouts>
-  /** Connections in all. */
+  /** Connections in all. Default 4096. */
   readonly maxConnections?: number
-  /** Connections from one address. */
+  /** Connections from one address. Default 2048. */
   readonly maxConnectionsPerAddress?: number
-  /** Bytes of unused buffers that are kept for reuse. */
+  /** Bytes of unused buffers that are kept for reuse. Default 32 MiB. */
   readonly poolBytes?: number
 }
 
@@ -45,6 +47,10 @@ const loginChannel = channel('iscsi:target:login')
 const refusedChannel = channel('iscsi:target:refused')
 const closedChannel = channel('iscsi:target:closed')
 
+/**
+ * A target program: portals that listen, and targets behind all of them (RFC 7143). Devices are closed by whoever
+ * opened them, after the server. Publishes `TargetEvent`s, and logs nothing.
+ */
 export class IscsiServer implements AsyncDisposable, ConnectionHost {
   readonly preferences: SessionPreferences
   readonly timeouts: ConnectionTimeouts
@@ -69,8 +75,9 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost {
   }
 
   /**
-   * Opens a portal; may be called several times. Resolves with the address and port it got.
-   * Rejects with the error of the socket (EADDRINUSE, EACCES, …).
+   * Opens a portal; may be called several times. Port 0 takes any free one.
+   * @returns the address and port it got
+   * @throws the error of the socket (EADDRINUSE, EACCES, …); IscsiError `closed` when the server is closing
    */
   async listen(portal: Portal): Promise<Portal> {
     if (this.#closing) throw new IscsiError('closed', 'the server is closing')
@@ -89,7 +96,10 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost {
     return bound
   }
 
-  /** @throws IscsiError `invalid` when the name is taken, or something of the configuration is wrong */
+  /**
+   * Makes a target, without LUNs yet; it takes logins at once.
+   * @throws IscsiError `invalid` when the name is taken, or something of the configuration is wrong
+   */
   addTarget(config: TargetConfig): IscsiTarget {
     const target = new IscsiTarget(config)
     if (this.#targets.has(target.name))
@@ -98,6 +108,7 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost {
     return target
   }
 
+  /** By its name, without regard to case. */
   target(name: string): IscsiTarget | undefined {
     return this.#targets.get(name.toLowerCase())
   }

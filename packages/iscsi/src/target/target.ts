@@ -9,21 +9,26 @@ import type { NexusId } from '../scsi/nexus.ts'
 import { Conditions } from '../scsi/sense.ts'
 import type { Session } from './session.ts'
 
+/** An address of the target. */
 export interface Portal {
+  /** Name or address; IPv6 without brackets. */
   readonly host: string
   readonly port: number
 }
 
+/** Who may log in. */
 export interface TargetAccess {
-  /** Names of the initiators that may log in; nobody else may. */
+  /** Names of the initiators that may log in, without regard to case; nobody else may. */
   readonly initiators: readonly string[] | 'any'
-  /** What they have to prove. Secrets have at least 12 bytes. */
+  /** What they have to prove; nothing when left out. Secrets have at least 12 bytes. */
   readonly chap?: Chap
 }
 
+/** What a target is, apart from its LUNs. */
 export interface TargetConfig {
-  /** iqn., eui. or naa. name; compared without regard to case. */
+  /** iqn., eui. or naa. name (RFC 7143 section 4.2.7), at most 223 bytes; compared without regard to case. */
   readonly name: string
+  /** Sent to initiators at login, for people. */
   readonly alias?: string
   readonly access: TargetAccess
   /** What SendTargets announces; all portals the server listens on when left out. */
@@ -43,6 +48,7 @@ export const PORTAL_GROUP_TAG = 1
 const NAME =
   /^(?:iqn\.\d{4}-\d{2}\.[a-z0-9.-]+(?::[^\s\0]+)?|eui\.[0-9a-f]{16}|naa\.(?:[0-9a-f]{16}|[0-9a-f]{32}))$/
 
+/** A target of a server: made by `IscsiServer.addTarget`. */
 export class IscsiTarget implements UnitHost {
   readonly name: string
   readonly targetAlias: string | undefined
@@ -90,7 +96,11 @@ export class IscsiTarget implements UnitHost {
     await Promise.all(unwelcome.map((session) => session.close('the initiator is no longer admitted')))
   }
 
-  /** @throws IscsiError `invalid` when the LUN is taken or the device cannot be one */
+  /**
+   * Adds a disk; initiators that are logged in are told with their next command. The device needs blocks of 512 bytes
+   * to 64 KiB, a power of two.
+   * @throws IscsiError `invalid` when the LUN is taken, not 0 to 16383, or the device cannot be one
+   */
   addLun(lun: number, config: LogicalUnitConfig): void {
     if (!Number.isInteger(lun) || lun < 0 || lun > MAX_LUN)
       throw new IscsiError('invalid', `LUN ${lun} is not 0..${MAX_LUN}`)
@@ -123,6 +133,7 @@ export class IscsiTarget implements UnitHost {
     this.#units.get(lun)?.raiseAttention(Conditions.capacityChanged)
   }
 
+  /** Those that are logged in, oldest first. */
   sessions(): readonly SessionInfo[] {
     return [...this.#sessions].map((session) => ({
       initiatorName: session.nexus.initiatorName,
