@@ -4,9 +4,9 @@ import { BackendError } from '../../kernel/errors.ts'
 import type { DigestReply, DigestRequest } from './digest-worker.ts'
 
 /** Bytes of one slot, the unit that is handed to the threads. */
-const slotBytes = 512 * 1024
+const slotBytes = 1024 * 1024
 /** Slots of one ring: how far the threads may be behind. */
-const slotCount = 16
+const slotCount = 8
 /** Rings kept for the next upload. */
 const keptRings = 4
 /** After so many milliseconds without work the threads are let go. */

@@ -3,7 +3,7 @@ import { type Bytes, MiB, regrouped } from '../../kernel/bytes.ts'
 import type { Call } from '../../kernel/call.ts'
 
 /** Bytes that are handed to the kernel in one call. */
-const batchBytes = MiB
+const batchBytes = 2 * MiB
 /** Chunks below this are too small to be worth releasing one by one. */
 const releasedBytes = 16 * 1024
 /** Bytes after which what was written is sent to the disk, so that the last sync finds little to do. */
