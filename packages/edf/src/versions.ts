@@ -3,9 +3,12 @@
  * node share one code path for all of them. (EDF API specification, sections 1.2, 1.8 and 4.)
  */
 
+/** All versions there are, oldest first; the client speaks all but `2`. */
 export const apiVersions = ['2', '2.1', '2.2', '2.3'] as const
+/** As in the path: `/v2.2/…`. */
 export type ApiVersion = (typeof apiVersions)[number]
 
+/** What a version does in its own way. */
 export interface VersionTraits {
   /** Answers are wrapped in `{tenant, path, version, data}`; otherwise the object itself is the answer. */
   readonly envelope: boolean
@@ -52,6 +55,7 @@ const first: VersionTraits = {
   subtenants: 'objects',
 }
 
+/** The traits of each version. */
 export const versions: Readonly<Record<ApiVersion, VersionTraits>> = {
   '2': { ...first, envelope: false, keyedCollections: true, tenants: false, hiddenSecret: '' },
   '2.1': first,

@@ -7,6 +7,7 @@ import { Initiators } from './initiators.ts'
 import { unlessAborted } from './retry.ts'
 import { Tenants } from './tenancy.ts'
 
+/** How to connect, what the disks need, and who is told what. */
 export interface ArrayAccessOptions {
   /** Asked at each attempt to connect: certificates may have been renewed since the last. */
   readonly client: () => Promise<EdfClientOptions>

@@ -16,7 +16,9 @@ import { portalsOf } from './portals.ts'
 /** How long closing a disk may take to tell the array. */
 const releaseLimitMs = 30_000
 
+/** Who this process is towards the array's targets. */
 export interface AttachedDiskOptions {
+  /** The name our initiator goes by (iqn.…). */
   readonly initiatorName: string
   /** Where the array's addresses serve iSCSI. */
   readonly iscsiPort: number
@@ -42,7 +44,11 @@ export class AttachedDisks {
     this.#options = options
   }
 
-  /** @throws EdfError, IscsiError; whoever opens it closes it */
+  /**
+   * Lets this process in (access list, online), logs in and opens the volume; the app instance has exactly one.
+   * @param prepare as for `HostAccess.admit`
+   * @throws EdfError, IscsiError; nothing of it is left on the array then. Whoever opens it closes it
+   */
   async open(
     tenant: string | undefined,
     appInstance: AppInstance,

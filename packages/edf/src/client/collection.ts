@@ -9,6 +9,7 @@ export interface Sender {
   send(request: Omit<EdfRequest, 'tenant'>, call: EdfCall): Promise<unknown>
 }
 
+/** What to list, and in which order. The array does both. */
 export interface ListOptions {
   /** `match(name,.*abc.*)`, see `containing`. */
   readonly filter?: string

@@ -12,6 +12,7 @@ import { type EdfTlsOptions, Transport } from './transport.ts'
 /** Versions that this client speaks. Version 2 has another data model and was given up by the product. */
 export type ClientVersion = '2.1' | '2.2' | '2.3'
 
+/** Where the array is, and how to talk to it. Times are milliseconds. */
 export interface EdfClientOptions extends Credentials {
   /** Management address: a name, an IPv4 or an IPv6 address without brackets. */
   readonly host: string
@@ -21,8 +22,9 @@ export interface EdfClientOptions extends Credentials {
   readonly tls?: EdfTlsOptions | false
   /** Who we are, in the `Datera-Driver` header of every request: `OpenStack-Cinder-1.0`. */
   readonly driver: string
-  /** In the order in which they are tried. */
+  /** In the order in which they are tried. Default: 2.2, 2.1. */
   readonly versions?: readonly ClientVersion[]
+  /** Default: for 120 s, with pauses of 5 s at most. */
   readonly retry?: RetryPolicy
   /** Default 10 s. */
   readonly connectTimeoutMs?: number

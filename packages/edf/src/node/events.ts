@@ -2,6 +2,7 @@ import { messageOf } from './errors.ts'
 import type { RequestRecord } from './http/server.ts'
 import type { Repairs } from './reconcile.ts'
 
+/** What a node has to say. Never holds a secret. */
 export type EdfNodeEvent =
   | { readonly kind: 'request'; readonly request: RequestRecord }
   /** Something the node did wrong; the client has had a 500. */

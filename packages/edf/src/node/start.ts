@@ -27,6 +27,7 @@ import { ThinStore } from './store/thin-store.ts'
 
 const adminLogin = 'admin'
 
+/** Where a node lies and listens. */
 export interface EdfNodeOptions {
   /** Holds all state: metadata, data, certificate, generated password. Made when it is missing, for the owner only. */
   readonly directory: string
@@ -34,27 +35,31 @@ export interface EdfNodeOptions {
   readonly host: string
   /** 0 takes any free port. */
   readonly httpPort: number
+  /** 0 takes any free port. */
   readonly httpsPort: number
   /** Where initiators log in. On 127.0.0.1 the node also takes 127.0.0.2, for clients that want two ways. */
   readonly iscsi: Portal
   /** By default one is generated at first start, and kept in `admin-password`, readable by the owner only. */
   readonly adminPassword?: string
-  /** What `sw_version` says: four numbers. Clients decide on features by it. */
+  /** What `sw_version` says: four numbers, default 3.3.0.0. Clients decide on features by it. */
   readonly productVersion?: string
   /** Reports each request as an event. */
   readonly verbose?: boolean
-  /** Time in milliseconds that a session lives after its last use. */
+  /** Time in milliseconds that a session lives after its last use. Default: 15 minutes. */
   readonly sessionLifetimeMs?: number
   /** Without it, events are printed on standard error. */
   readonly onEvent?: (event: EdfNodeEvent) => void
 }
 
+/** A node that runs. */
 export interface EdfNode {
   readonly httpUrl: string
   readonly httpsUrl: string
   /** `host:port` of the first portal. */
   readonly iscsiPortal: string
+  /** The administrator's name: `admin`. */
   readonly login: string
+  /** The administrator's password, also in the directory's `admin-password`. */
   readonly password: string
   /** Ends requests and sessions in an orderly way, and flushes what was written. Repeats safely. */
   close(): Promise<void>

@@ -25,6 +25,7 @@ export const AccessNetworkIpPool = Type.Object({
 })
 export type AccessNetworkIpPool = Static<typeof AccessNetworkIpPool>
 
+/** As `NetworkPath`, as it is written. */
 export const NetworkPathInput = Type.Object({
   name: Type.String({ minLength: 1, maxLength: 64 }),
   start_ip: Type.Optional(Type.String({ pattern: '^(\\d{1,3}(\\.\\d{1,3}){3})?$' })),
@@ -36,6 +37,7 @@ export const NetworkPathInput = Type.Object({
 })
 export type NetworkPathInput = Static<typeof NetworkPathInput>
 
+/** `POST /access_network_ip_pools`. */
 export const CreateAccessNetworkIpPool = Type.Object({
   name: Name,
   descr: Type.Optional(Type.String()),
@@ -43,6 +45,7 @@ export const CreateAccessNetworkIpPool = Type.Object({
 })
 export type CreateAccessNetworkIpPool = Static<typeof CreateAccessNetworkIpPool>
 
+/** `network_paths` replaces the stored ones. */
 export const UpdateAccessNetworkIpPool = Type.Object({
   descr: Type.Optional(Type.String()),
   network_paths: Type.Optional(Type.Array(NetworkPathInput)),

@@ -18,6 +18,7 @@ import {
   StorageInstanceOverride,
 } from './storage-instance.ts'
 
+/** Who makes it; `openstack` gives the first volume the uuid of the request. */
 export const CreateMode = Type.Enum([
   'normal',
   'openstack',
@@ -66,6 +67,10 @@ export const TemplateOverride = Type.Object({
 })
 export type TemplateOverride = Static<typeof TemplateOverride>
 
+/**
+ * `POST /app_instances`, with all that is nested in it: made whole or not at all. From its parts, from `app_template`,
+ * or as a clone (`clone_volume_src`, `clone_snapshot_src`, `clone_src`).
+ */
 export const CreateAppInstance = Type.Object({
   name: NameOrUuid,
   descr: Type.Optional(Type.String()),

@@ -5,6 +5,7 @@ import { PerformancePolicy, PerformancePolicyInput } from './performance-policy.
 import { CreateSnapshotPolicy, SnapshotPolicy } from './snapshot-policy.ts'
 import { PlacementMode, VolumeSize } from './volume.ts'
 
+/** One volume of a template. */
 export const VolumeTemplate = Type.Object({
   path: Type.String(),
   name: Type.String(),
@@ -18,6 +19,7 @@ export const VolumeTemplate = Type.Object({
 })
 export type VolumeTemplate = Static<typeof VolumeTemplate>
 
+/** One storage instance of a template. */
 export const StorageTemplate = Type.Object({
   path: Type.String(),
   name: Type.String(),
@@ -29,6 +31,7 @@ export const StorageTemplate = Type.Object({
 })
 export type StorageTemplate = Static<typeof StorageTemplate>
 
+/** What app instances can be made from; changes do not reach those that exist. */
 export const AppTemplate = Type.Object({
   path: Type.String(),
   tenant: Type.Optional(Type.String()),
@@ -49,9 +52,11 @@ const volumeAttributes = {
   snapshot_policies: Type.Optional(Children(CreateSnapshotPolicy)),
 }
 
+/** `size` is GiB. */
 export const CreateVolumeTemplate = Type.Object({ ...volumeAttributes, name: Name, size: VolumeSize })
 export type CreateVolumeTemplate = Static<typeof CreateVolumeTemplate>
 
+/** `size` is GiB. */
 export const UpdateVolumeTemplate = Type.Object({ ...volumeAttributes, size: Type.Optional(VolumeSize) })
 export type UpdateVolumeTemplate = Static<typeof UpdateVolumeTemplate>
 
@@ -61,6 +66,7 @@ const storageAttributes = {
   volume_templates: Type.Optional(Children(CreateVolumeTemplate)),
 }
 
+/** A storage instance of a template, with its volumes. */
 export const CreateStorageTemplate = Type.Object({
   ...storageAttributes,
   name: Name,
@@ -68,9 +74,11 @@ export const CreateStorageTemplate = Type.Object({
 })
 export type CreateStorageTemplate = Static<typeof CreateStorageTemplate>
 
+/** What is left out stays. */
 export const UpdateStorageTemplate = Type.Object(storageAttributes)
 export type UpdateStorageTemplate = Static<typeof UpdateStorageTemplate>
 
+/** `POST /app_templates`; `copy_from` is another template. */
 export const CreateAppTemplate = Type.Object({
   name: Name,
   descr: Type.Optional(Type.String()),
@@ -80,6 +88,7 @@ export const CreateAppTemplate = Type.Object({
 })
 export type CreateAppTemplate = Static<typeof CreateAppTemplate>
 
+/** What is left out stays. */
 export const UpdateAppTemplate = Type.Object({
   descr: Type.Optional(Type.String()),
   storage_templates: Type.Optional(Children(CreateStorageTemplate)),

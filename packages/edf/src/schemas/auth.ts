@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
 
+/** `chap`: the initiator proves itself; `mchap`: the target, too; `access_keys`: object storage. */
 export const AuthType = Type.Enum(['none', 'chap', 'mchap', 'access_keys'])
 export type AuthType = Static<typeof AuthType>
 

@@ -2,15 +2,22 @@ import { type Static, type TSchema, Type } from 'typebox'
 
 /** Patterns of names and ids. (EDF API specification, section 2.0.3.) */
 export const namePattern = '^[a-zA-Z_][a-zA-Z0-9_.-]{2,63}$'
+/** A UUID, in either case. */
 export const uuidPattern = '^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$'
 /** App instances and tenants may also be named by a UUID or begin with a digit, as end users name volumes. */
 export const nameOrUuidPattern = '^[a-zA-Z0-9_][a-zA-Z0-9_.:-]{0,127}$'
 
+/** As `namePattern`. */
 export const Name = Type.String({ pattern: namePattern })
+/** As `nameOrUuidPattern`. */
 export const NameOrUuid = Type.String({ pattern: nameOrUuidPattern })
+/** As `uuidPattern`. */
 export const Uuid = Type.String({ pattern: uuidPattern })
+/** How something is; `causes` beside it says why. */
 export const Health = Type.Enum(['unknown', 'ok', 'warning', 'critical'])
+/** What an administrator wants; `op_state` says what is. */
 export const AdminState = Type.Enum(['online', 'offline'])
+/** Whether what was asked for is in place. */
 export const DeploymentState = Type.Enum(['deployed', 'not_deployed', 'degraded', 'failed'])
 export type AdminState = Static<typeof AdminState>
 export type Health = Static<typeof Health>

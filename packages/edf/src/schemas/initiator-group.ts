@@ -17,6 +17,7 @@ const members = Type.Array(
   ]),
 )
 
+/** Members are initiators, as paths. */
 export const CreateInitiatorGroup = Type.Object({
   name: Name,
   members: Type.Optional(members),
@@ -24,5 +25,6 @@ export const CreateInitiatorGroup = Type.Object({
 })
 export type CreateInitiatorGroup = Static<typeof CreateInitiatorGroup>
 
+/** `members` replaces the stored ones. */
 export const UpdateInitiatorGroup = Type.Object({ members: Type.Optional(members) })
 export type UpdateInitiatorGroup = Static<typeof UpdateInitiatorGroup>

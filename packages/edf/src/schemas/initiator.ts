@@ -10,6 +10,7 @@ export const Initiator = Type.Object({
 })
 export type Initiator = Static<typeof Initiator>
 
+/** An iSCSI name: iqn., eui. or naa. (RFC 7143 section 4.2.7.) */
 export const InitiatorId = Type.String({
   pattern: '^(iqn\\.[0-9]{4}-[0-9]{2}\\.[^/\\s]{1,210}|eui\\.[0-9A-Fa-f]{16}|naa\\.[0-9A-Fa-f]{16,32})$',
 })
@@ -22,6 +23,7 @@ export const CreateInitiator = Type.Object({
 })
 export type CreateInitiator = Static<typeof CreateInitiator>
 
+/** Only the name can be changed. */
 export const UpdateInitiator = Type.Object({
   name: Type.Optional(Type.String({ minLength: 1, maxLength: 255 })),
 })

@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
 
+/** Of volumes and what is above them: counts, bytes, per second (`iops_`, `thpt_`), latencies (`lat_`). */
 export const ioMetrics = [
   'reads',
   'writes',
@@ -18,14 +19,18 @@ export const ioMetrics = [
   'lat_90_write',
   'lat_100_write',
 ] as const
+/** Of a storage node; percent. */
 export const hwMetrics = ['cpu_usage'] as const
+/** Name of a metric of I/O. */
 export type IoMetric = (typeof ioMetrics)[number]
+/** Name of a metric of hardware. */
 export type HwMetric = (typeof hwMetrics)[number]
 
 /** `time` is UNIX seconds. */
 export const MetricPoint = Type.Object({ time: Type.Integer(), value: Type.Number() })
 export type MetricPoint = Static<typeof MetricPoint>
 
+/** `GET /metrics/{io,hw}/{metric}`: one per object. */
 export const MetricSeries = Type.Object({
   entity_path: Type.String(),
   tenant: Type.String(),
@@ -33,6 +38,7 @@ export const MetricSeries = Type.Object({
 })
 export type MetricSeries = Static<typeof MetricSeries>
 
+/** `GET /metrics/{io,hw}/{metric}/latest`: one per object. */
 export const MetricLatest = Type.Object({
   entity_path: Type.String(),
   tenant: Type.String(),

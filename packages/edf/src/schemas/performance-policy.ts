@@ -15,6 +15,7 @@ export const PerformancePolicy = Type.Object({
 })
 export type PerformancePolicy = Static<typeof PerformancePolicy>
 
+/** Operations per second and KiB per second; 0 removes a limit, what is left out stays. */
 export const PerformancePolicyInput = Type.Object({
   total_iops_max: Type.Optional(iops),
   read_iops_max: Type.Optional(iops),

@@ -12,6 +12,7 @@ export const PlacementPolicy = Type.Object({
 })
 export type PlacementPolicy = Static<typeof PlacementPolicy>
 
+/** `max` and `min` are paths of media policies. */
 export const CreatePlacementPolicy = Type.Object({
   name: Name,
   descr: Type.Optional(Type.String()),
@@ -20,6 +21,7 @@ export const CreatePlacementPolicy = Type.Object({
 })
 export type CreatePlacementPolicy = Static<typeof CreatePlacementPolicy>
 
+/** What is left out stays. */
 export const UpdatePlacementPolicy = Type.Object({
   descr: Type.Optional(Type.String()),
   max: Type.Optional(Type.Array(Type.String())),
@@ -37,6 +39,7 @@ export const MediaPolicy = Type.Object({
 })
 export type MediaPolicy = Static<typeof MediaPolicy>
 
+/** `POST /media_policies`. */
 export const CreateMediaPolicy = Type.Object({
   name: Name,
   descr: Type.Optional(Type.String()),
@@ -44,6 +47,7 @@ export const CreateMediaPolicy = Type.Object({
 })
 export type CreateMediaPolicy = Static<typeof CreateMediaPolicy>
 
+/** What is left out stays. */
 export const UpdateMediaPolicy = Type.Object({
   descr: Type.Optional(Type.String()),
   priority: Type.Optional(Type.Integer()),

@@ -1,6 +1,7 @@
 import { type Static, Type } from 'typebox'
 import { Name } from './common.ts'
 
+/** How often a snapshot is taken. */
 export const SnapshotInterval = Type.Enum([
   '1min',
   '2min',
@@ -26,6 +27,7 @@ export const SnapshotPolicy = Type.Object({
 })
 export type SnapshotPolicy = Static<typeof SnapshotPolicy>
 
+/** `retention_count` is in snapshots; `start_time` ISO 8601, by default now. */
 export const CreateSnapshotPolicy = Type.Object({
   name: Name,
   interval: SnapshotInterval,

@@ -22,6 +22,7 @@ export const Snapshot = Type.Object({
 })
 export type Snapshot = Static<typeof Snapshot>
 
+/** `uuid` makes the request repeatable: one that is taken is refused (400, code 15). */
 export const CreateSnapshot = Type.Object({
   uuid: Type.Optional(Uuid),
   remote_provider_uuid: Type.Optional(Type.String()),

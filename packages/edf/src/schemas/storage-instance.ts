@@ -13,6 +13,7 @@ import {
 } from './common.ts'
 import { CreateVolume, Volume, VolumeOverride } from './volume.ts'
 
+/** `deny_all`: only who is on the access list; `allow_all`: every initiator. */
 export const AccessControlMode = Type.Enum(['allow_all', 'deny_all'])
 export type AccessControlMode = Static<typeof AccessControlMode>
 
@@ -59,6 +60,7 @@ const attributes = {
   force: Type.Optional(Type.Boolean()),
 }
 
+/** With its volumes. */
 export const CreateStorageInstance = Type.Object({
   ...attributes,
   name: Name,
@@ -67,6 +69,7 @@ export const CreateStorageInstance = Type.Object({
 })
 export type CreateStorageInstance = Static<typeof CreateStorageInstance>
 
+/** What is left out stays. */
 export const UpdateStorageInstance = Type.Object(attributes)
 export type UpdateStorageInstance = Static<typeof UpdateStorageInstance>
 

@@ -51,6 +51,7 @@ export const StorageNode = Type.Object({
 })
 export type StorageNode = Static<typeof StorageNode>
 
+/** `decommission` takes the machine out of the cluster for good; the embedded node refuses all but `online`. */
 export const UpdateStorageNode = Type.Object({
   admin_state: Type.Optional(Type.Enum(['online', 'offline', 'decommission'])),
   media_policy: Type.Optional(Type.String()),

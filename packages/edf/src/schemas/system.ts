@@ -43,6 +43,7 @@ export const System = Type.Object({
 })
 export type System = Static<typeof System>
 
+/** What is left out stays. */
 export const UpdateSystem = Type.Object({
   name: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
   callhome_enabled: Type.Optional(Type.Boolean()),
@@ -64,6 +65,7 @@ export const UpdateSystem = Type.Object({
 })
 export type UpdateSystem = Static<typeof UpdateSystem>
 
+/** Proxy for requests of the array to the outside; the password reads as hidden. */
 export const HttpProxy = Type.Object({
   path: Type.Optional(Type.String()),
   enabled: Type.Boolean(),
@@ -74,6 +76,7 @@ export const HttpProxy = Type.Object({
 })
 export type HttpProxy = Static<typeof HttpProxy>
 
+/** What is left out stays. */
 export const UpdateHttpProxy = Type.Object({
   enabled: Type.Optional(Type.Boolean()),
   host: Type.Optional(Type.String()),

@@ -26,6 +26,7 @@ export const CreateTenant = Type.Object({
 })
 export type CreateTenant = Static<typeof CreateTenant>
 
+/** What is left out stays. */
 export const UpdateTenant = Type.Object({
   descr: Type.Optional(Type.String()),
   initiator_list_src: Type.Optional(Type.String()),

@@ -17,6 +17,7 @@ export type User = Static<typeof User>
 
 const password = Type.String({ minLength: 3, maxLength: 128 })
 
+/** `roles` and `tenants` are paths; without `tenants` the root tenant. */
 export const CreateUser = Type.Object({
   user_id: Type.String({ pattern: '^[a-zA-Z0-9_]{3,32}$' }),
   full_name: Type.String({ maxLength: 128 }),
@@ -28,6 +29,7 @@ export const CreateUser = Type.Object({
 })
 export type CreateUser = Static<typeof CreateUser>
 
+/** What is left out stays. */
 export const UpdateUser = Type.Object({
   full_name: Type.Optional(Type.String({ maxLength: 128 })),
   password: Type.Optional(password),
@@ -38,6 +40,7 @@ export const UpdateUser = Type.Object({
 })
 export type UpdateUser = Static<typeof UpdateUser>
 
+/** A named set of privileges. */
 export const Role = Type.Object({
   path: Type.String(),
   role_id: Type.String(),

@@ -13,6 +13,7 @@ import { PerformancePolicy, PerformancePolicyInput } from './performance-policy.
 import { Snapshot } from './snapshot.ts'
 import { CreateSnapshotPolicy, SnapshotPolicy } from './snapshot-policy.ts'
 
+/** Which media, before there were placement policies. */
 export const PlacementMode = Type.Enum(['hybrid', 'single_flash', 'all_flash'])
 export type PlacementMode = Static<typeof PlacementMode>
 
@@ -59,6 +60,7 @@ const attributes = {
   placement_policy: Type.Optional(ReferenceInput),
 }
 
+/** `size` is GiB. */
 export const CreateVolume = Type.Object({
   ...attributes,
   name: Name,
