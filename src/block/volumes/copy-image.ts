@@ -1,11 +1,11 @@
-import { type BlockDevice, copyDevice } from '@emberglass/iscsi'
+import { type BlockDevice, copyDevice, IscsiError } from '@emberglass/iscsi'
 import { FormatInspector } from '../../disk-image/inspect.ts'
 import { openQcow2 } from '../../disk-image/qcow2/device.ts'
 import { readerOfDevice } from '../../disk-image/random-reader.ts'
 import { judge } from '../../disk-image/verdict.ts'
 import { GiB, MiB } from '../../kernel/bytes.ts'
 import type { Call } from '../../kernel/call.ts'
-import { Invalid, messageOf, Unsupported } from '../../kernel/errors.ts'
+import { BackendError, Invalid, messageOf, Unsupported } from '../../kernel/errors.ts'
 import type { Block } from '../context.ts'
 import type { ImageFacts } from '../image-service.ts'
 import type { VolumeDriver } from '../volume-driver.ts'
@@ -27,6 +27,8 @@ export class ImageUnacceptable extends Invalid {
 const inspectedBytes = MiB
 /** Formats whose stored bytes are the disk itself. */
 const plainFormats = ['raw', 'iso', 'aki', 'ari', 'ami']
+/** Pause before a copy that broke off is made again, in milliseconds. */
+const copyRetryMs = 2_000
 /** How often a running copy looks whether the volume is still wanted, in milliseconds. */
 const lookMs = 2_000
 
@@ -64,6 +66,14 @@ export async function copyImage(
     call.log.info({ volumeId: volume.id, imageId, ...copied }, 'image copied to volume')
   } catch (error) {
     if (unwanted.signal.aborted && !call.signal.aborted) return false
+    if (error instanceof IscsiError) {
+      // Part of the image is on the volume. The job begins again with an empty one.
+      throw new BackendError(`The copy to the volume broke off: ${messageOf(error)}.`, {
+        left: 'partial',
+        retryAfterMs: copyRetryMs,
+        cause: error,
+      })
+    }
     throw error
   } finally {
     clearInterval(watch)

@@ -30,6 +30,11 @@ export interface RealTargetKind {
   readonly digests: boolean
   /** Unmapped blocks are given back and can be asked for. */
   readonly thin: boolean
+  /**
+   * Whether a nexus that comes back hears of a nexus loss, and not of a power on, which a target uses that cannot
+   * tell the two apart.
+   */
+  readonly remembersNexus: boolean
   start(options: RealTargetOptions): Promise<RealTarget>
 }
 
@@ -164,10 +169,32 @@ export function diskConformance(kind: RealTargetKind): void {
       const writes = Array.from({ length: 32 }, (_, index) =>
         disk.write(index * MiB, data.subarray(index * MiB, (index + 1) * MiB), cancel),
       )
+      if (!kind.remembersNexus) {
+        // What was acknowledged and not flushed might be gone, for all that this target says.
+        const results = await Promise.allSettled(writes)
+        const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []))
+        assert.ok(failures.length > 0)
+        for (const failure of failures) assert.match(String(failure), /not flushed may be lost/)
+        return
+      }
       await Promise.all(writes)
       assert.ok((await bytesOf(disk, 0, 32 * MiB)).equals(data))
       assert.equal(proxy.cuts, 4)
       assert.equal(disk.reconnects, 4)
+    })
+
+    test('survives connections that are cut in the middle of reads', async () => {
+      await using target = await kind.start({})
+      const data = pattern(32 * MiB)
+      {
+        await using disk = await open(target)
+        await disk.write(0, data, cancel)
+        await disk.flush(cancel)
+      }
+      await using proxy = await startCuttingProxy(target.port, 5 * MiB + 12345, 4)
+      await using disk = await open({ ...target, port: proxy.port })
+      assert.ok((await bytesOf(disk, 0, 32 * MiB)).equals(data))
+      assert.equal(disk.reconnects, proxy.cuts)
     })
 
     test('is a source and a target for copies and streams', async () => {

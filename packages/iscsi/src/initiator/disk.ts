@@ -52,6 +52,9 @@ const flushTimeouts = 4
 const lbaStatusBytes = 8 + 16 * 256
 const maxBlocks32 = 0xffffffff
 
+/** Power on, whatever else may have happened: the unit's write cache is empty (SPC-4 annex F). */
+const powerOnAsc = 0x29
+const powerOnQualifiers = [0x00, 0x01]
 /** Capacity data has changed (SPC-4 annex F). */
 const capacityChanged = { asc: 0x2a, ascq: 0x09 } as const
 
@@ -77,6 +80,9 @@ export class IscsiDisk implements BlockDevice {
   readonly #closing = new AbortController()
   #capacity: Capacity
   #writeSame: boolean
+  /** Writes that the unit has acknowledged, and how many of them it has flushed. */
+  #acknowledged = 0
+  #flushed = 0
   /** One block of zeroes. */
   readonly #zeroBlock: Buffer
   /** Present when the unit can give space back. */
@@ -122,6 +128,11 @@ export class IscsiDisk implements BlockDevice {
     }
   }
 
+  /** @internal Writes were acknowledged that a power failure of the unit would lose. */
+  get hasUnflushedWrites(): boolean {
+    return this.#acknowledged > this.#flushed
+  }
+
   get sizeBytes(): number {
     return this.#capacity.blocks * this.#capacity.blockSize
   }
@@ -162,6 +173,7 @@ export class IscsiDisk implements BlockDevice {
       const dataOut = data.subarray(at - offset, at - offset + length)
       const what = `WRITE of ${blocks} blocks at ${lba}`
       await this.#unit.run({ what, commandBlock: writeCommand(lba, blocks), dataOut }, cancel.signal)
+      this.#acknowledged += 1
     })
   }
 
@@ -169,11 +181,14 @@ export class IscsiDisk implements BlockDevice {
     if (this.readOnly) return
     const timeoutMs = flushTimeouts * this.#timeoutMs
     const command = { what: 'SYNCHRONIZE CACHE', commandBlock: synchronizeCacheCommand(), timeoutMs }
+    const acknowledged = this.#acknowledged
     try {
       await this.#unit.run(command, cancel.signal)
+      this.#flushed = Math.max(this.#flushed, acknowledged)
     } catch (error) {
       // A unit without the command has no cache to write.
       if (!isUnsupported(error)) throw error
+      this.#flushed = Math.max(this.#flushed, acknowledged)
     }
   }
 
@@ -192,6 +207,7 @@ export class IscsiDisk implements BlockDevice {
         const what = `WRITE SAME of ${part / this.blockSize} blocks at ${at / this.blockSize}`
         try {
           await this.#unit.run({ what, commandBlock, dataOut: this.#zeroBlock }, cancel.signal)
+          this.#acknowledged += 1
           continue
         } catch (error) {
           if (!isUnsupported(error)) throw error
@@ -239,6 +255,7 @@ export class IscsiDisk implements BlockDevice {
       const dataOut = encodeUnmapList([{ lba, blocks }])
       const what = `UNMAP of ${blocks} blocks at ${lba}`
       await this.#unit.run({ what, commandBlock: unmapCommand(dataOut.byteLength), dataOut }, cancel.signal)
+      this.#acknowledged += 1
       lba += blocks
     }
   }
@@ -341,9 +358,7 @@ export async function openIscsiDisk(options: IscsiDiskOptions, cancel: Cancel): 
     const provisioning = await unit.provisioning(signal)
     const lbaStatus = capacity.thin && (await knowsLbaStatus(unit, signal))
     const writeProtected = await unit.isWriteProtected(signal)
-    nexus.check = (runner, signal) =>
-      mustBeSame(new LogicalUnit(runner, options.lun, timeoutMs), identity, signal)
-    return new IscsiDisk(nexus, unit, {
+    const disk = new IscsiDisk(nexus, unit, {
       identity,
       capacity,
       limits,
@@ -353,6 +368,12 @@ export async function openIscsiDisk(options: IscsiDiskOptions, cancel: Cancel): 
       timeoutMs,
       readOnly: readOnly || writeProtected,
     })
+    nexus.check = async (runner, signal) => {
+      const found = new LogicalUnit(runner, options.lun, timeoutMs)
+      await mustBeSame(found, identity, signal)
+      await mustHaveKept(found, disk, signal)
+    }
+    return disk
   } catch (error) {
     await nexus.close()
     throw error
@@ -368,6 +389,24 @@ async function mustBeSame(unit: LogicalUnit, opened: UnitIdentity, signal: Abort
   if (now.serial !== opened.serial || now.vendor !== opened.vendor || now.product !== opened.product) {
     const serials = `serial number "${now.serial}", not "${opened.serial}"`
     throw new IscsiError('invalid', `another disk answers where this one was: ${serials}`)
+  }
+}
+
+/**
+ * A unit that was powered on again has forgotten what it had not flushed. Going on would be silent loss.
+ * @throws IscsiError `invalid` when writes of ours may be gone
+ */
+async function mustHaveKept(unit: LogicalUnit, disk: IscsiDisk, signal: AbortSignal): Promise<void> {
+  let poweredOn = false
+  unit.onAttention = (asc, ascq) => {
+    if (asc === powerOnAsc && powerOnQualifiers.includes(ascq)) poweredOn = true
+  }
+  await unit.ready(signal)
+  if (poweredOn && disk.hasUnflushedWrites) {
+    throw new IscsiError(
+      'invalid',
+      'the target was started anew, and writes that were not flushed may be lost',
+    )
   }
 }
 

@@ -42,6 +42,7 @@ diskConformance({
   skip: undefined,
   digests: true,
   thin: true,
+  remembersNexus: true,
   async start({ chap }) {
     const server = new IscsiServer()
     const { port } = await server.listen({ host: '127.0.0.1', port: 0 })

@@ -27,7 +27,7 @@ async function whyNot(): Promise<string | undefined> {
 
 /** The Linux SCSI target framework in user space, as Debian has it. */
 export async function tgtdKind(): Promise<RealTargetKind> {
-  return { name: 'tgtd', skip: await whyNot(), digests: true, thin: false, start }
+  return { name: 'tgtd', skip: await whyNot(), digests: true, thin: false, remembersNexus: false, start }
 }
 
 let nextControlPort = 2000 + (process.pid % 20_000)

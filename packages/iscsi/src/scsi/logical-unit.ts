@@ -27,6 +27,8 @@ export interface LogicalUnitConfig {
 
 /** Bytes that one slice of a long operation covers, so that other commands are served in between. */
 export const SLICE_BYTES = 1048576
+/** Nexuses remembered after they are gone; one that was forgotten is told of a power on once more. */
+const MAX_KNOWN_NEXUSES = 1024
 /** Unit attentions kept for one nexus. */
 const MAX_ATTENTIONS = 8
 
@@ -43,6 +45,8 @@ export class LogicalUnit {
   /** D_SENSE of the control mode page. */
   descriptorSense = false
   readonly #attentions = new Map<NexusId, Sense[]>()
+  /** Nexuses that have been here since power on, the latest last. */
+  readonly #known = new Set<NexusId>()
 
   constructor(config: LogicalUnitConfig) {
     this.config = config
@@ -63,9 +67,20 @@ export class LogicalUnit {
     return this.config.readOnly === true || this.softwareWriteProtect
   }
 
-  /** A new nexus: its first command learns that the unit was powered on. */
+  /**
+   * A nexus begins, or begins again. Its first command learns which: that the unit was powered on (as far as this
+   * nexus knows), or that only the nexus was lost. In the first case writes that were never flushed may be gone.
+   */
   attach(nexus: NexusId): void {
-    this.#attentions.set(nexus, [Conditions.powerOn])
+    const known = this.#known.delete(nexus)
+    this.#attentions.set(nexus, [known ? Conditions.nexusLoss : Conditions.powerOn])
+    this.#known.add(nexus)
+    if (this.#known.size > MAX_KNOWN_NEXUSES) {
+      for (const oldest of this.#known) {
+        this.#known.delete(oldest)
+        break
+      }
+    }
   }
 
   /** The nexus is gone. Registrations stay; RESERVE is freed. */

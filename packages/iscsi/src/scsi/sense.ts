@@ -45,6 +45,7 @@ export const Conditions = {
   powerOn: { key: 0x6, asc: 0x29, ascq: 0x00 },
   busReset: { key: 0x6, asc: 0x29, ascq: 0x02 },
   deviceReset: { key: 0x6, asc: 0x29, ascq: 0x03 },
+  nexusLoss: { key: 0x6, asc: 0x29, ascq: 0x07 },
   modeParametersChanged: { key: 0x6, asc: 0x2a, ascq: 0x01 },
   reservationsPreempted: { key: 0x6, asc: 0x2a, ascq: 0x03 },
   reservationsReleased: { key: 0x6, asc: 0x2a, ascq: 0x04 },
