@@ -57,3 +57,21 @@ test('an algorithm that does not exist is an error, not a wait for ever, and the
   await next.push(data)
   assert.deepEqual(await next.finish(), expected(data))
 })
+
+test('the algorithms of a stream have a thread each, which end when nothing was hashed for a while', async () => {
+  await using pool = new DigestPool(2, 20)
+  assert.equal(pool.threadCount, 0, 'none before the first stream')
+  {
+    using run = pool.begin(['md5', 'sha512'])
+    assert.equal(pool.threadCount, 2)
+    using other = pool.begin(['md5', 'sha512'])
+    assert.equal(pool.threadCount, 2, 'shared when there are no more')
+    const data = randomBytes(100)
+    await Promise.all([run.push(data), other.push(data)])
+    assert.deepEqual(await Promise.all([run.finish(), other.finish()]), [expected(data), expected(data)])
+  }
+  const deadline = Date.now() + 10_000
+  while (pool.threadCount > 0 && Date.now() < deadline)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  assert.equal(pool.threadCount, 0)
+})

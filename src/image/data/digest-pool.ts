@@ -1,7 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { BackendError } from '../../kernel/errors.ts'
-import type { DigestReply, DigestRequest } from './digest-worker.ts'
 
 /** Bytes of one slot, the unit that is handed to the threads. */
 const slotBytes = 1024 * 1024
@@ -9,8 +8,29 @@ const slotBytes = 1024 * 1024
 const slotCount = 8
 /** Rings kept for the next upload. */
 const keptRings = 4
-/** After so many milliseconds without work the threads are let go. */
-const idleMs = 30_000
+
+/** What a thread is told: begin, hash a slot of the ring, finish or forget one digest. */
+export type DigestRequest =
+  | {
+      readonly type: 'begin'
+      readonly run: number
+      readonly algorithm: string
+      readonly ring: SharedArrayBuffer
+    }
+  | {
+      readonly type: 'update'
+      readonly run: number
+      readonly slot: number
+      readonly offset: number
+      readonly length: number
+    }
+  | { readonly type: 'finish'; readonly run: number }
+  | { readonly type: 'forget'; readonly run: number }
+
+/** What a thread answers: a slot has been hashed, or a digest is ready. */
+export type DigestReply =
+  | { readonly type: 'slot'; readonly run: number; readonly slot: number }
+  | { readonly type: 'digest'; readonly run: number; readonly hex: string }
 
 /** The digests of one stream. Call one thing at a time. */
 export interface DigestRun extends Disposable {
@@ -31,31 +51,41 @@ export interface DigestRun extends Disposable {
  */
 export class DigestPool implements AsyncDisposable {
   readonly #size: number
+  readonly #idleMs: number
   readonly #threads: Thread[] = []
   readonly #rings: SharedArrayBuffer[] = []
   #nextRun = 1
   #runs = 0
   #idle: NodeJS.Timeout | undefined
 
-  /** @param size threads; as many as the machine has cores, but no fewer than 2 */
-  constructor(size = Math.min(8, Math.max(2, availableParallelism()))) {
+  /**
+   * @param size threads at most; as many as the machine has cores, but no fewer than 2
+   * @param idleMs after so many milliseconds without work the threads are let go, and their memory with them
+   */
+  constructor(size = Math.min(8, Math.max(2, availableParallelism())), idleMs = 15_000) {
     this.#size = size
+    this.#idleMs = idleMs
+  }
+
+  /** Threads that exist now. */
+  get threadCount(): number {
+    return this.#threads.length
   }
 
   begin(algorithms: readonly string[]): DigestRun {
     clearTimeout(this.#idle)
     this.#runs += 1
     const ring = this.#rings.pop() ?? new SharedArrayBuffer(slotBytes * slotCount)
-    const parts = algorithms.map((algorithm) => ({
-      thread: this.#leastBusy(),
-      run: this.#nextRun++,
-      algorithm,
-    }))
+    const parts = algorithms.map((algorithm) => {
+      const thread = this.#leastBusy()
+      thread.load += 1 // at once: the next algorithm must see that this thread is taken
+      return { thread, run: this.#nextRun++, algorithm }
+    })
     return new Run(ring, parts, (reusable) => {
       if (reusable && this.#rings.length < keptRings) this.#rings.push(ring)
       this.#runs -= 1
       if (this.#runs === 0) {
-        this.#idle = setTimeout(() => void this.#letGo(), idleMs)
+        this.#idle = setTimeout(() => void this.#letGo(), this.#idleMs)
         this.#idle.unref()
       }
     })
@@ -92,10 +122,12 @@ interface Listener {
 class Thread {
   readonly #worker: Worker
   readonly #listeners = new Map<number, Listener>()
+  /** Digests that it computes. */
+  load = 0
   failed = false
 
   constructor() {
-    this.#worker = new Worker(new URL('./digest-worker.ts', import.meta.url), {
+    this.#worker = new Worker(new URL('./digest-worker.mjs', import.meta.url), {
       name: 'digests',
       resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 8 },
     })
@@ -103,11 +135,6 @@ class Thread {
     this.#worker.on('error', (error) => this.#fail(error instanceof Error ? error : new Error(String(error))))
     this.#worker.on('exit', () => this.#fail(new Error('the thread ended')))
     this.#worker.unref()
-  }
-
-  /** Streams it works for. */
-  get load(): number {
-    return this.#listeners.size
   }
 
   /** While somebody listens, the thread keeps the process alive. */
@@ -118,6 +145,7 @@ class Thread {
 
   ignore(run: number): void {
     this.#listeners.delete(run)
+    this.load -= 1
     if (this.#listeners.size === 0) this.#worker.unref()
   }
 
