@@ -26,10 +26,11 @@ const rooms: readonly Room[] = [
   },
   { folder: 'packages/edf', ours: ['packages/iscsi'], packages: ['typebox', 'undici', 'fastify'] },
   { folder: 'src/kernel', ours: ['packages/iscsi'], packages: ['*'] },
+  { folder: 'src/datera', ours: [...driverKernel, 'packages'], packages: [] },
   { folder: 'src/disk-image', ours: ['src/kernel', 'packages/iscsi'], packages: [] },
   {
     folder: 'src/block/volume-drivers/datera',
-    ours: [...driverKernel, 'packages', 'src/block/volume-driver.ts'],
+    ours: [...driverKernel, 'packages', 'src/datera', 'src/block/volume-driver.ts'],
     packages: ['lru-cache'],
   },
   {
@@ -44,7 +45,7 @@ const rooms: readonly Room[] = [
   },
   {
     folder: 'src/image/stores/datera',
-    ours: [...driverKernel, 'packages', 'src/image/image-store.ts'],
+    ours: [...driverKernel, 'packages', 'src/datera', 'src/image/image-store.ts'],
     packages: ['lru-cache'],
   },
   {

@@ -1,53 +1,7 @@
-import {
-  EdfAuth,
-  EdfConflict,
-  EdfError,
-  EdfForbidden,
-  EdfInvalid,
-  EdfNotFound,
-  EdfTls,
-  EdfUnavailable,
-  EdfVersion,
-} from '@emberglass/edf/client'
-import { ScsiError } from '@emberglass/iscsi'
-import {
-  BackendError,
-  Conflict,
-  Invalid,
-  Misconfigured,
-  messageOf,
-  NoCapacity,
-  NotFound,
-  StorageError,
-} from '../../../kernel/errors.ts'
-
-/** Sense of a thin array that is full: DATA PROTECT, space allocation failed. (SPC-5, table of ASC/ASCQ.) */
-const isFull = (error: ScsiError) => error.senseKey === 0x07 && error.asc === 0x27 && error.ascq === 0x07
+import { kernelErrorOf } from '../../../datera/kernel-error.ts'
+import type { StorageError } from '../../../kernel/errors.ts'
 
 /** The kernel's error for whatever an operation on the array threw. */
 export function kernelError(error: unknown): StorageError {
-  if (error instanceof StorageError) return error
-  if (error instanceof EdfError) return ofArray(error)
-  if (error instanceof ScsiError && isFull(error)) {
-    return new NoCapacity('The array has no room left.', { cause: error })
-  }
-  return new BackendError(messageOf(error), { left: 'unknown', cause: error })
-}
-
-function ofArray(error: EdfError): StorageError {
-  const details = { status: error.status, apiName: error.apiName, traceId: error.traceId }
-  const options = { details, cause: error }
-  if (error instanceof EdfNotFound) return new NotFound(error.message, options)
-  if (error instanceof EdfConflict) return new Conflict(error.message, options)
-  if (error instanceof EdfInvalid) return new Invalid(error.message, options)
-  if (error instanceof EdfAuth) {
-    return new Misconfigured(`${error.message}: check san_login and san_password.`, options)
-  }
-  if (error instanceof EdfTls || error instanceof EdfVersion) return new Misconfigured(error.message, options)
-  if (error instanceof EdfUnavailable) {
-    const left = error.outcome === 'none' ? 'nothing' : 'unknown'
-    return new BackendError(error.message, { ...options, left, retryAfterMs: 5000 })
-  }
-  if (error instanceof EdfForbidden) return new BackendError(error.message, { ...options, left: 'nothing' })
-  return new BackendError(`Bad response from the array: ${error.message}`, { ...options, left: 'unknown' })
+  return kernelErrorOf(error, 'san_login and san_password')
 }
