@@ -24,6 +24,8 @@ export interface StartOptions {
 
 /** A stop that takes longer than this is cut short: durable state needs no goodbye. Milliseconds. */
 const stopPatienceMs = 15_000
+/** A signal that comes so soon after the first is the same one. Milliseconds. */
+const secondSignalMs = 1_000
 
 /** `emberglass start`: everything on this machine. Returns when it runs; ends the process when it is stopped. */
 export async function start(options: StartOptions): Promise<void> {
@@ -33,10 +35,14 @@ export async function start(options: StartOptions): Promise<void> {
     stopping ??= stopEverything(running, exitCode)
     return stopping
   }
-  let asked = false
+  let askedAt: number | undefined
   const onSignal = () => {
-    if (asked) process.exit(1) // a second Ctrl-C does not wait
-    asked = true
+    if (askedAt !== undefined) {
+      // A second Ctrl-C does not wait; but npm passes on the first one that the terminal has sent already.
+      if (performance.now() - askedAt > secondSignalMs) process.exit(1)
+      return
+    }
+    askedAt = performance.now()
     process.stdout.write('\nstopping …\n')
     void stop(0)
   }
@@ -48,7 +54,7 @@ export async function start(options: StartOptions): Promise<void> {
     const { warnings } = await startEverything(options, running)
     for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`)
   } catch (error) {
-    if (asked) return
+    if (askedAt !== undefined) return
     process.stderr.write(`emberglass: ${describeStartError(error)}\n`)
     await stop(1)
   }
