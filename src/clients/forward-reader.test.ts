@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Bytes } from '../kernel/bytes.ts'
+import { flowOfBytes } from './byte-flow.ts'
 import { ForwardReader } from './forward-reader.ts'
 
 const never = new AbortController().signal
@@ -12,7 +13,7 @@ async function* streamOf(chunks: readonly Uint8Array[]): Bytes {
 
 test('the memory of a chunk is given back when all of it was read, and not before', async () => {
   const chunks = [1, 2, 3].map((value) => new Uint8Array(chunkBytes).fill(value))
-  const reader = new ForwardReader(0, () => streamOf(chunks))
+  const reader = new ForwardReader(0, (receiver) => flowOfBytes(streamOf(chunks), receiver))
   const first = new Uint8Array(chunkBytes + 10)
   await reader.read(0, first, never)
   assert.equal(first[chunkBytes - 1], 1)
@@ -36,7 +37,7 @@ test('chunks that share their memory with others, and small ones, keep it', asyn
   const shared = new Uint8Array(2 * chunkBytes).fill(7)
   const small = new Uint8Array(100).fill(8)
   const chunks = [shared.subarray(0, chunkBytes), small, shared.subarray(chunkBytes)]
-  const reader = new ForwardReader(0, () => streamOf(chunks))
+  const reader = new ForwardReader(0, (receiver) => flowOfBytes(streamOf(chunks), receiver))
   const into = new Uint8Array(2 * chunkBytes + 100)
   await reader.read(0, into, never)
   assert.equal(into[chunkBytes], 8)
@@ -47,7 +48,7 @@ test('chunks that share their memory with others, and small ones, keep it', asyn
 
 test('what lies between two reads is passed over, and its memory given back', async () => {
   const chunks = [1, 2, 3, 4].map((value) => new Uint8Array(chunkBytes).fill(value))
-  const reader = new ForwardReader(0, () => streamOf(chunks))
+  const reader = new ForwardReader(0, (receiver) => flowOfBytes(streamOf(chunks), receiver))
   const into = new Uint8Array(10)
   await reader.read(2 * chunkBytes + 5, into, never)
   assert.deepEqual(

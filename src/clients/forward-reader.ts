@@ -1,5 +1,5 @@
-import type { Bytes } from '../kernel/bytes.ts'
 import { BackendError } from '../kernel/errors.ts'
+import type { ByteFlow, OpenFlow } from './byte-flow.ts'
 
 interface PendingRead {
   readonly offset: number
@@ -11,30 +11,26 @@ interface PendingRead {
 }
 
 const nothing = new Uint8Array(0)
-/** Chunks below this are too small to be worth releasing one by one. */
-const releasedBytes = 16 * 1024
 
 /**
- * One stream that serves reads in the order of their offsets, each straight into its reader's buffer. The stream
- * itself runs ahead of the readers as far as the connection's buffers go.
+ * One flow that serves reads in the order of their offsets, each straight into its reader's buffer. What arrives
+ * before it is wanted stops the flow; the connection's buffers run ahead of the readers.
  */
 export class ForwardReader {
   /** Where the last read that was accepted ends: the next one must not begin before. */
   position: number
   broken = false
-  readonly #open: (signal: AbortSignal) => Bytes
+  readonly #open: OpenFlow
   readonly #stop = new AbortController()
   readonly #queue: PendingRead[] = []
-  #running = false
-  #iterator: AsyncIterator<Uint8Array> | undefined
-  /** The chunk that is being served. */
-  #chunk: Uint8Array = nothing
-  /** What of it was not wanted yet. */
+  #flow: ByteFlow | undefined
+  /** What has arrived and was not wanted yet; while there is any the flow stands still. */
   #rest: Uint8Array = nothing
+  #standing = false
   /** Offset of the first byte of `#rest`. */
   #at: number
 
-  constructor(offset: number, open: (signal: AbortSignal) => Bytes) {
+  constructor(offset: number, open: OpenFlow) {
     this.position = offset
     this.#at = offset
     this.#open = open
@@ -64,7 +60,7 @@ export class ForwardReader {
       }
       signal.addEventListener('abort', abort, { once: true })
       this.#queue.push(pending)
-      if (!this.#running) void this.#run()
+      this.#goOn()
     })
   }
 
@@ -72,52 +68,42 @@ export class ForwardReader {
     this.#fail(new BackendError('The reader has moved elsewhere.', { left: 'nothing', retryAfterMs: 0 }))
   }
 
-  async #run(): Promise<void> {
-    this.#running = true
-    try {
-      for (let next = this.#queue[0]; next !== undefined; next = this.#queue[0]) {
-        await this.#serve(next)
-        this.#queue.shift()
-        next.resolve()
-      }
-    } catch (error) {
-      this.#fail(error)
-    } finally {
-      this.#running = false
+  #goOn(): void {
+    if (this.#flow === undefined) {
+      this.#flow = this.#open(
+        { take: (chunk) => this.#take(chunk), ended: (error) => this.#fail(error) },
+        this.#stop.signal,
+      )
+      return
     }
+    if (!this.#standing) return
+    this.#serve()
+    if (this.#rest.byteLength > 0) return
+    this.#standing = false
+    this.#flow.resume()
   }
 
-  async #serve(read: PendingRead): Promise<void> {
-    const end = read.offset + read.length
-    while (this.#at < end) {
-      if (this.#rest.byteLength === 0) {
-        this.#chunk = await this.#pull()
-        this.#rest = this.#chunk
-        continue
-      }
+  #take(chunk: Uint8Array): boolean {
+    if (this.broken) return false
+    this.#rest = chunk
+    this.#serve()
+    this.#standing = this.#rest.byteLength > 0
+    return !this.#standing
+  }
+
+  /** Gives what has arrived to those who wait for it. */
+  #serve(): void {
+    for (let read = this.#queue[0]; read !== undefined && this.#rest.byteLength > 0; read = this.#queue[0]) {
+      const end = read.offset + read.length
       const skipped = Math.max(0, Math.min(read.offset - this.#at, this.#rest.byteLength))
       const part = this.#rest.subarray(skipped, skipped + end - Math.max(this.#at, read.offset))
       if (part.byteLength > 0) read.into?.set(part, this.#at + skipped - read.offset)
-      const used = skipped + part.byteLength
-      this.#at += used
-      if (used < this.#rest.byteLength) {
-        this.#rest = this.#rest.subarray(used)
-      } else {
-        this.#rest = nothing
-        release(this.#chunk)
-        this.#chunk = nothing
-      }
+      this.#rest = this.#rest.subarray(skipped + part.byteLength)
+      this.#at += skipped + part.byteLength
+      if (this.#at < end) continue
+      this.#queue.shift()
+      read.resolve()
     }
-  }
-
-  async #pull(): Promise<Uint8Array> {
-    this.#iterator ??= this.#open(this.#stop.signal)[Symbol.asyncIterator]()
-    const { done, value } = await this.#iterator.next()
-    if (this.broken) throw new BackendError('The stream was closed.', { left: 'nothing', retryAfterMs: 0 })
-    if (done === true) {
-      throw new BackendError('The image data ended too early.', { left: 'nothing', retryAfterMs: 1_000 })
-    }
-    return value
   }
 
   #fail(error: unknown): void {
@@ -125,19 +111,8 @@ export class ForwardReader {
       this.broken = true
       this.#stop.abort(error)
       this.#rest = nothing
-      this.#chunk = nothing
-      this.#iterator?.return?.()?.catch(() => {}) // the stream is of no interest any more
+      this.#flow?.close()
     }
     for (const read of this.#queue.splice(0)) read.reject(error)
-  }
-}
-
-/**
- * Gives the memory of a chunk back at once: the collector, which sees how much memory hangs on chunks, would be
- * called for every few of them. A chunk is ours, unless it shares its memory with others.
- */
-function release({ buffer, byteLength }: Uint8Array): void {
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength && byteLength >= releasedBytes) {
-    buffer.transfer(0)
   }
 }

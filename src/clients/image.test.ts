@@ -17,12 +17,14 @@ interface FakeGlance extends AsyncDisposable {
   uploaded: Buffer
   /** Break the connection of the next download after so many bytes. */
   breakAfter: number | undefined
+  /** Whether data comes without its length, in HTTP chunks. */
+  chunked: boolean
 }
 
 /** A Glance of one image: enough of the wire to prove what the client sends, and how it reads. */
 async function fakeGlance(data: Buffer, facts: object = {}): Promise<FakeGlance> {
   const ranges: string[] = []
-  const state = { uploaded: Buffer.alloc(0), breakAfter: undefined as number | undefined }
+  const state = { uploaded: Buffer.alloc(0), breakAfter: undefined as number | undefined, chunked: false }
   const server: Server = createServer((request, response) => {
     const { url = '', method, headers } = request
     const refuse = (status: number, message: string) => {
@@ -60,7 +62,8 @@ async function fakeGlance(data: Buffer, facts: object = {}): Promise<FakeGlance>
     const range = /^bytes=(\d+)-(\d+)$/.exec(headers.range ?? '')
     if (headers.range !== undefined) ranges.push(headers.range)
     const part = range === null ? data : data.subarray(Number(range[1]), Number(range[2]) + 1)
-    response.writeHead(range === null ? 200 : 206, { 'content-length': part.byteLength })
+    if (state.chunked) response.writeHead(206)
+    else response.writeHead(range === null ? 200 : 206, { 'content-length': part.byteLength })
     if (state.breakAfter !== undefined) {
       response.write(part.subarray(0, state.breakAfter), () => response.destroy())
       state.breakAfter = undefined
@@ -169,6 +172,18 @@ test('a device reads forward through one long range, with several reads in fligh
     'the tail reads as zeroes',
   )
   assert.deepEqual(glance.ranges, [`bytes=0-${data.byteLength - 1}`])
+})
+
+test('a service that sends its data in HTTP chunks is read, too', async () => {
+  const data = randomBytes(5 * MiB + 100)
+  await using glance = await fakeGlance(data)
+  glance.chunked = true
+  await using device = await glance.client.open('known', uncancelled())
+  const got = Buffer.alloc(device.sizeBytes)
+  for (let offset = 0; offset < got.byteLength; offset += MiB) {
+    await device.read(offset, got.subarray(offset, offset + MiB), uncancelled())
+  }
+  assert.ok(got.subarray(0, data.byteLength).equals(data))
 })
 
 test('a device reads anywhere, in any order', async () => {

@@ -15,6 +15,8 @@ import {
   Unauthenticated,
   Unsupported,
 } from '../kernel/errors.ts'
+import { flowOfBytes } from './byte-flow.ts'
+import { openRangeFlow } from './range-flow.ts'
 import { RangedDevice } from './ranged-device.ts'
 
 /** How long the service may take to begin an answer, in milliseconds. */
@@ -102,10 +104,12 @@ interface Request {
 class HttpImageClient implements ImageClient {
   readonly #pool: Pool
   readonly #base: string
+  readonly #origin: URL
   readonly #ownToken: (signal: AbortSignal) => Promise<string>
 
   constructor(options: ImageClientOptions) {
     const url = new URL(options.endpoint)
+    this.#origin = url
     this.#base = `${url.pathname.replace(/\/+$/, '').replace(/\/v2$/, '')}/v2`
     this.#ownToken = (signal) => options.token(signal)
     this.#pool = new Pool(url.origin, {
@@ -127,9 +131,27 @@ class HttpImageClient implements ImageClient {
     if (facts.sizeBytes === undefined || facts.status !== 'active') {
       throw new Conflict(`Image ${imageId} is ${facts.status}: it has no data that could be read.`)
     }
-    return new RangedDevice(facts.sizeBytes, (range, signal) =>
-      this.download(imageId, range, { signal, log: call.log }),
-    )
+    const open = (range: ByteRange, signal: AbortSignal) =>
+      this.download(imageId, range, { signal, log: call.log })
+    let direct = this.#origin.protocol === 'http:'
+    return new RangedDevice(facts.sizeBytes, open, (range, receiver, signal) => {
+      if (!direct) return flowOfBytes(open(range, signal), receiver)
+      const request = {
+        origin: this.#origin,
+        path: `${this.#base}${pathOf(imageId)}/file`,
+        range,
+        headers: async () => ({
+          accept: 'application/octet-stream',
+          'x-auth-token': await this.#ownToken(signal),
+        }),
+        timeoutMs: pauseTimeoutMs,
+        // the next try then goes the long way, which also tells what is wrong
+        unsuitable: () => {
+          direct = false
+        },
+      }
+      return openRangeFlow(request, receiver, signal)
+    })
   }
 
   async *download(imageId: string, range: ByteRange | undefined, call: Call): Bytes {

@@ -2,10 +2,14 @@ import { type BlockDevice, type Cancel, checkRange, type Done } from '@emberglas
 import { LRUCache } from 'lru-cache'
 import { type ByteRange, type Bytes, KiB, MiB } from '../kernel/bytes.ts'
 import { BackendError, Conflict, Unsupported } from '../kernel/errors.ts'
+import { type ByteFlow, endedTooEarly, type FlowReceiver, flowOfBytes } from './byte-flow.ts'
 import { ForwardReader } from './forward-reader.ts'
 
 /** Opens a range of the source as a stream. Its chunks belong to the reader, who gives their memory back. */
 export type OpenRange = (range: ByteRange, signal: AbortSignal) => Bytes
+
+/** Opens a long range of the source as a flow. */
+export type OpenRangeFlow = (range: ByteRange, receiver: FlowReceiver, signal: AbortSignal) => ByteFlow
 
 const blockBytes = 512
 /** Bytes of a page that is fetched, and kept, for a small read somewhere else. */
@@ -28,6 +32,7 @@ export class RangedDevice implements BlockDevice {
   readonly sizeBytes: number
   readonly #dataBytes: number
   readonly #open: OpenRange
+  readonly #openFlow: OpenRangeFlow
   readonly #closing = new AbortController()
   readonly #pages = new LRUCache<number, Promise<Uint8Array>>({ max: keptPages })
   /** The most recently used one last. */
@@ -35,11 +40,19 @@ export class RangedDevice implements BlockDevice {
   /** Where recent reads outside of streams ended: a read that begins there begins a stream. */
   #recentEnds: number[] = [0]
 
-  /** @param dataBytes exact length of the source */
-  constructor(dataBytes: number, open: OpenRange) {
+  /**
+   * @param dataBytes exact length of the source
+   * @param openFlow a shorter way for long ranges; by default they are streams, too
+   */
+  constructor(
+    dataBytes: number,
+    open: OpenRange,
+    openFlow: OpenRangeFlow = (range, receiver, signal) => flowOfBytes(open(range, signal), receiver),
+  ) {
     this.#dataBytes = dataBytes
     this.sizeBytes = Math.ceil(dataBytes / blockBytes) * blockBytes
     this.#open = open
+    this.#openFlow = openFlow
   }
 
   read(offset: number, into: Uint8Array, cancel: Cancel): Done {
@@ -86,8 +99,9 @@ export class RangedDevice implements BlockDevice {
 
   #begin(offset: number): ForwardReader {
     while (this.#streams.length >= maxStreams) this.#streams.shift()?.close()
-    const stream = new ForwardReader(offset, (signal) =>
-      this.#open({ start: offset, end: this.#dataBytes }, AbortSignal.any([signal, this.#closing.signal])),
+    const range = { start: offset, end: this.#dataBytes }
+    const stream = new ForwardReader(offset, (receiver, signal) =>
+      this.#openFlow(range, receiver, AbortSignal.any([signal, this.#closing.signal])),
     )
     this.#streams.push(stream)
     return stream
@@ -100,7 +114,7 @@ export class RangedDevice implements BlockDevice {
       into.set(chunk.subarray(0, into.byteLength - filled), filled)
       filled += chunk.byteLength
     }
-    if (filled < into.byteLength) throw cutShort()
+    if (filled < into.byteLength) throw endedTooEarly()
   }
 
   async #readPages(offset: number, into: Uint8Array, signal: AbortSignal): Promise<void> {
@@ -139,10 +153,6 @@ export class RangedDevice implements BlockDevice {
     for (const stream of this.#streams.splice(0)) stream.close()
     this.#pages.clear()
   }
-}
-
-function cutShort(): BackendError {
-  return new BackendError('The image data ended too early.', { left: 'nothing', retryAfterMs: 1_000 })
 }
 
 function orAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
