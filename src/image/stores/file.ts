@@ -31,8 +31,9 @@ import { defineImageStore, type ImageStore, type StoredImage } from '../image-st
 import { fileStoreOptions } from './file-options.ts'
 import { writeFile } from './file-writer.ts'
 
-/** Bytes of one read: big enough that HTTP and disk are not kept waiting, small enough to stay in the cache. */
-const readBytes = 256 * 1024
+/** Bytes of one read, and reads of one download: each waits for a thread, and for the event loop, on its way. */
+const readBytes = MiB
+const readsAhead = 4
 /** Names of files that are being written: `.<image id>.<random>.part`. */
 const partialPattern = /^\.(.+)\.[0-9a-f]{16}\.part$/
 const imageIdPattern = /^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/
@@ -126,33 +127,35 @@ export class FileStore implements ImageStore {
     const { size } = await opened.file.stat()
     const end = Math.min(range?.end ?? size, size)
     const start = range?.start ?? 0
-    // two buffers in turns: one is sent while the other is filled
+    // buffers in turns: one is sent while the others are filled
     const length = Math.max(1, Math.min(readBytes, end - start))
-    const buffers = [Buffer.allocUnsafeSlow(length), Buffer.allocUnsafeSlow(length)] as const
+    const count = Math.min(readsAhead, Math.ceil((end - start) / length))
+    const free: Uint8Array[] = Array.from({ length: count }, () => Buffer.allocUnsafeSlow(length))
+    const ahead: { readonly whole: Uint8Array; readonly reading: Promise<Uint8Array> }[] = []
     let position = start
-    let turn: 0 | 1 = 0
-    const readOn = () => {
-      if (position >= end) return undefined
-      const into = buffers[turn]
-      turn = turn === 0 ? 1 : 0
-      return readAt(opened.file, into, position, end)
-    }
-    let next = readOn()
     try {
-      while (next !== undefined) {
-        const chunk: Uint8Array = await next
-        position += chunk.byteLength
-        if (chunk.byteLength === 0)
-          throw new BackendError('The image file became shorter.', { left: 'nothing' })
-        next = readOn()
+      for (;;) {
+        for (let into = free.pop(); into !== undefined; into = free.pop()) {
+          if (position >= end) break
+          const reading = readAt(opened.file, into.subarray(0, end - position), position)
+          reading.catch(() => {}) // heard of in its turn
+          ahead.push({ whole: into, reading })
+          position += Math.min(length, end - position)
+        }
+        const first = ahead[0]
+        if (first === undefined) return
+        const chunk = await first.reading
+        ahead.shift()
+        const { whole } = first
         call.signal.throwIfAborted()
         yield chunk
+        free.push(whole)
       }
     } catch (error) {
       if (call.signal.aborted) throw call.signal.reason
       throw asKernelError(error, 'read')
     } finally {
-      await next?.catch(() => {}) // the file must not be closed under a pending read
+      await Promise.allSettled(ahead.map(({ reading }) => reading)) // the file must not be closed under a pending read
     }
   }
 
@@ -253,9 +256,14 @@ async function* watched(data: Bytes, onError: (error: unknown) => void): Bytes {
   }
 }
 
-async function readAt(file: FileHandle, into: Buffer, position: number, end: number): Promise<Uint8Array> {
-  const { bytesRead } = await file.read(into, 0, Math.min(into.byteLength, end - position), position)
-  return into.subarray(0, bytesRead)
+/** Fills `into`. */
+async function readAt(file: FileHandle, into: Uint8Array, position: number): Promise<Uint8Array> {
+  for (let done = 0; done < into.byteLength; ) {
+    const { bytesRead } = await file.read(into, done, into.byteLength - done, position + done)
+    if (bytesRead === 0) throw new BackendError('The image file became shorter.', { left: 'nothing' })
+    done += bytesRead
+  }
+  return into
 }
 
 /** Gives a finished file its name, unless another one has it. */
