@@ -158,12 +158,20 @@ export class BlockIndex {
     return count
   }
 
-  /** Makes blocks of one page zeroes. @returns how many of them the top layer's file held */
-  setZero(number: number, first: number, last: number): number {
+  /** The state in the top layer of a block that is zeroes. */
+  get zeroState(): number {
+    // With nothing below, a zero block is the same as one never written, and a page of those is the empty page.
+    return this.topPosition === 1 ? BELOW : ZERO
+  }
+
+  /**
+   * Makes blocks of one page zeroes.
+   * @returns how many of them the top layer's file held; undefined when all were zeroes before
+   */
+  setZero(number: number, first: number, last: number): number | undefined {
     const page = this.page(number)
     const top = this.topPosition
-    // With nothing below, a zero block is the same as one never written, and a page of those is the empty page.
-    const state = top === 1 ? BELOW : ZERO
+    const state = this.zeroState
     let freed = 0
     let changed = false
     for (let at = first; at <= last; at++) {
@@ -174,7 +182,8 @@ export class BlockIndex {
       setState(page.states, at, state)
       changed = true
     }
-    if (changed) this.#touch(page)
+    if (!changed) return undefined
+    this.#touch(page)
     return freed
   }
 

@@ -19,11 +19,16 @@ interface Expectation {
   exists: boolean | undefined
 }
 
+/** What has to outlive a crash: what was flushed, when the power failed; all that was acknowledged, after a kill. */
+export type Promised = 'flushed' | 'acknowledged'
+
 /** Follows the log of a load: what a store has to hold after a crash, and what it may. */
 export class Expectations {
+  readonly #promised: Promised
   readonly entries = new Map<string, Expectation>()
 
-  constructor(contents: ReadonlyMap<string, Content>) {
+  constructor(contents: ReadonlyMap<string, Content>, promised: Promised) {
+    this.#promised = promised
     for (const [id, content] of contents) this.entries.set(id, { bases: [content], since: [], exists: true })
   }
 
@@ -38,7 +43,8 @@ export class Expectations {
         value,
         version: line.version,
       })
-    } else if (line.at === 'flushed') this.#settle(line.id, line.version)
+    } else if (line.at === 'flushed' || line.at === this.#promised) this.#settle(line.id, line.version)
+    else if (line.at === 'acknowledged') return
     else if (line.at === 'snapshot' || line.at === 'clone') {
       const source = this.#entry(line.id)
       this.entries.set(line.other, { bases: [latest(source)], since: [], exists: undefined })

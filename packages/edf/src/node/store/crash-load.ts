@@ -12,6 +12,7 @@ export type CrashLine =
       readonly count: number
       readonly version: number
     }
+  | { readonly at: 'acknowledged'; readonly id: string; readonly version: number }
   | { readonly at: 'flushed'; readonly id: string; readonly version: number }
   | { readonly at: 'snapshot' | 'clone' | 'revert'; readonly id: string; readonly other: string }
   | {
@@ -52,6 +53,7 @@ export async function stress(store: ThinStore, { rounds, seed, firstVersion, log
     if (random(6) === 0) {
       log({ at: 'unmap', id: volume.id, sector, count, version })
       await volume.unmap(sector * SECTOR_BYTES, count * SECTOR_BYTES, CALL)
+      log({ at: 'acknowledged', id: volume.id, version })
       return
     }
     const bytes = new Uint8Array(count * SECTOR_BYTES)
@@ -61,6 +63,7 @@ export async function stress(store: ThinStore, { rounds, seed, firstVersion, log
     }
     log({ at: 'write', id: volume.id, sector, count, version })
     await volume.write(sector * SECTOR_BYTES, bytes, CALL)
+    log({ at: 'acknowledged', id: volume.id, version })
   }
 
   async function flushTwice(id: string): Promise<void> {

@@ -1,6 +1,7 @@
 import {
   close,
   closeSync,
+  existsSync,
   fdatasync,
   fstatSync,
   fsync,
@@ -22,7 +23,7 @@ const fdatasyncAsync = promisify(fdatasync)
 const fsyncAsync = promisify(fsync)
 const closeAsync = promisify(close)
 
-const FILE_NAME = /^(\d+)\.(data|map)$/
+const FILE_NAME = /^(\d+)\.(data|map|journal-[ab])$/
 
 /** @returns the number of the layer that a file of the layers' directory belongs to; undefined for other files */
 export function layerOfFile(name: string): number | undefined {
@@ -98,6 +99,19 @@ export class LayerFiles {
     if (this.#created) return
     this.#open('w+')
     this.#created = true
+  }
+
+  /** Takes up files that a killed process has made. @returns whether both are there */
+  adopt(): boolean {
+    if (this.#created) return true
+    const base = join(this.#directory.path, String(this.#id))
+    this.#created = existsSync(`${base}.data`) && existsSync(`${base}.map`)
+    return this.#created
+  }
+
+  /** Takes back `adopt`: the files are about to go. Nobody uses them. */
+  disown(): void {
+    this.#created = false
   }
 
   /** Reads bytes that the map says are there, blocking. @throws CorruptStoreError when the file is too short */

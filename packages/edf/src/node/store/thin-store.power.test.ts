@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -20,6 +20,8 @@ type Sectors = Map<number, Uint8Array>
 interface Image {
   readonly files: Map<string, Sectors>
   readonly catalog: Map<string, Buffer>
+  /** The journals, all of which may have reached the disk: nobody may believe them. */
+  readonly journals: Map<string, Buffer>
   readonly lines: number
 }
 
@@ -95,7 +97,12 @@ class Disk {
     for (const name of ['catalog.sqlite', 'catalog.sqlite-wal']) {
       catalog.set(name, readFileSync(join(this.#directory, name)))
     }
-    return { files, catalog, lines }
+    const journals = new Map<string, Buffer>()
+    for (const name of readdirSync(join(this.#directory, 'layers'))) {
+      if (!name.includes('.journal-')) continue
+      journals.set(name, readFileSync(join(this.#directory, 'layers', name)))
+    }
+    return { files, catalog, journals, lines }
   }
 
   #file(path: string): FileState {
@@ -165,6 +172,7 @@ function watch(t: TestContext, disk: Disk, moment: () => void): void {
 async function restore(image: Image, directory: string): Promise<void> {
   await mkdir(join(directory, 'layers'), { recursive: true })
   for (const [name, bytes] of image.catalog) await writeFile(join(directory, name), bytes)
+  for (const [name, bytes] of image.journals) await writeFile(join(directory, 'layers', name), bytes)
   for (const [path, sectors] of image.files) {
     await using file = await open(join(directory, 'layers', basename(path)), 'w')
     for (const [offset, bytes] of sectors) await file.write(bytes, 0, bytes.byteLength, offset)
@@ -186,7 +194,12 @@ test('a disk that loses or tears whatever was not synced loses nothing that was 
       images.push(disk.fail(lines.length))
     })
     {
-      await using store = await ThinStore.open({ directory, inlineWriteBytes: 8192, foldBytes: 65536 })
+      await using store = await ThinStore.open({
+        directory,
+        inlineWriteBytes: 8192,
+        foldBytes: 65536,
+        bootId: 'before the failure',
+      })
       for (let seed = 1; images.length < FAILURES && seed < 10_000; seed++) {
         await stress(store, {
           rounds: 10,
@@ -198,12 +211,13 @@ test('a disk that loses or tears whatever was not synced loses nothing that was 
     }
     t.mock.restoreAll()
     assert.equal(images.length, FAILURES)
+    assert.ok(images.some(({ journals }) => [...journals.values()].some((bytes) => bytes.byteLength > 64)))
     for (const [number, image] of images.entries()) {
       const copy = join(root, String(number))
       await restore(image, copy)
-      const expected = new Expectations(new Map())
+      const expected = new Expectations(new Map(), 'flushed')
       for (const line of lines.slice(0, image.lines)) expected.apply(line)
-      await using store = await ThinStore.open({ directory: copy })
+      await using store = await ThinStore.open({ directory: copy, bootId: 'after the failure' })
       await verify(store, expected)
       await store.settled()
       assert.deepEqual((await store.check()).errors, [])

@@ -4,9 +4,17 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Catalog } from './catalog.ts'
 import { type CheckReport, checkLayers } from './check.ts'
-import { EntryExistsError, EntryNotFoundError, StoreClosedError, systemCode } from './errors.ts'
+import {
+  CorruptStoreError,
+  EntryExistsError,
+  EntryNotFoundError,
+  StoreClosedError,
+  systemCode,
+} from './errors.ts'
+import { replayJournal } from './journal-replay.ts'
 import { LayerDirectory, layerOfFile } from './layer-files.ts'
 import { type Entry, type Layer, LayerGraph } from './layer-graph.ts'
+import { MapJournal, readBootId, readJournal, removeJournal } from './map-journal.ts'
 import { BLOCK_BYTES, countData } from './map-page.ts'
 import { PageCache } from './page-cache.ts'
 import { Space, type Usage } from './space.ts'
@@ -37,6 +45,13 @@ export interface ThinStoreOptions {
   readonly inlineReadBytes?: number
   /** Longest write that may block the event loop, in bytes. Default: 256 KiB. */
   readonly inlineWriteBytes?: number
+  /** Bytes of a volume's journal that start a flush. Default: 16 MiB. */
+  readonly journalBytes?: number
+  /**
+   * What tells this boot of the machine from every other. Writes that were acknowledged and not flushed outlive a kill
+   * of the process if the next one has the same. Default: what the system says; where it says nothing, they do not.
+   */
+  readonly bootId?: string
 }
 
 /** One line of `list`. */
@@ -52,10 +67,12 @@ export interface StoredEntry {
 
 /**
  * Volumes, snapshots and clones in a directory of any filesystem with sparse files: `catalog.sqlite` and, for each
- * layer that was ever written to, `layers/<number>.data` and `.map`.
+ * layer that was ever written to, `layers/<number>.data` and `.map`; for those that are being written, `.journal-a` and
+ * `-b`.
  *
  * Create, snapshot, clone and revert take constant time and are durable when they resolve; so is a volume's flush.
- * A process that dies at any instant loses nothing that was acknowledged. One store is one medium with one copy:
+ * A process that is killed at any instant loses nothing that was acknowledged; a machine without power loses nothing
+ * that was flushed. (A filesystem that is torn away while the machine runs on, its cache lost, is neither.) One store is one medium with one copy:
  * replicas are volumes of the same id in several stores, written by whoever owns those stores.
  *
  * What goes wrong in the background is published on the diagnostics channel `emberglass:edf:store:error`.
@@ -68,6 +85,7 @@ export class ThinStore implements AsyncDisposable {
   readonly #host: VolumeHost
   readonly #opened = new Map<string, ThinVolume>()
   readonly #spaceReturn: SpaceReturn
+  readonly #bootId: string | undefined
   #closed = false
 
   private constructor(catalog: Catalog, directory: LayerDirectory, options: ThinStoreOptions) {
@@ -77,6 +95,8 @@ export class ThinStore implements AsyncDisposable {
     const capacityBytes = options.capacityBytes ?? Number.POSITIVE_INFINITY
     this.#space = new Space(options.directory, options.reserveBytes ?? 256 * MIB, capacityBytes)
     let punches = options.punchHoles ?? true
+    const bootId = options.bootId ?? readBootId()
+    this.#bootId = bootId
     const failed = (error: unknown): void => failures.publish({ directory: options.directory, error })
     this.#host = {
       get punches() {
@@ -90,6 +110,8 @@ export class ThinStore implements AsyncDisposable {
       cache: new PageCache(Math.ceil((options.indexBytes ?? 64 * MIB) / INDEX_PAGE_BYTES)),
       inlineReadBytes: options.inlineReadBytes ?? 128 * 1024,
       inlineWriteBytes: options.inlineWriteBytes ?? 256 * 1024,
+      journalBytes: options.journalBytes ?? 16 * MIB,
+      journal: ({ id }) => (bootId === undefined ? undefined : new MapJournal(directory.path, id, bootId)),
       settle: (layer) => this.#settle(layer),
       leave: (volume) => this.#leave(volume),
     }
@@ -105,8 +127,8 @@ export class ThinStore implements AsyncDisposable {
   }
 
   /**
-   * Opens the store, or makes an empty one. Recovers from a crash: removes half-made layers, counts blocks anew, and
-   * goes on giving space back.
+   * Opens the store, or makes an empty one. Recovers from a crash: takes up what the journals tell, removes
+   * half-made layers, counts blocks anew, and goes on giving space back.
    * @throws StoreLockedError when the directory is in use
    * @throws CorruptStoreError when the catalog contradicts itself
    */
@@ -119,7 +141,7 @@ export class ThinStore implements AsyncDisposable {
       try {
         await directory.sync()
         const store = new ThinStore(catalog, directory, options)
-        store.#recover()
+        await store.#recover()
         return store
       } catch (error) {
         await directory.close()
@@ -302,8 +324,15 @@ export class ThinStore implements AsyncDisposable {
     if (errors.length > 0) throw new AggregateError(errors, 'some volumes could not be flushed')
   }
 
-  #recover(): void {
-    for (const name of readdirSync(this.#directory.path)) {
+  async #recover(): Promise<void> {
+    const names = readdirSync(this.#directory.path)
+    const ids = new Set(names.filter((name) => name.includes('.journal-')).map(layerOfFile))
+    for (const id of ids) {
+      if (id === undefined) continue
+      if (!this.#catalog.clean) await this.#replay(id)
+      removeJournal(this.#directory.path, id)
+    }
+    for (const name of names) {
       const id = layerOfFile(name)
       if (id === undefined) continue
       // Files of a layer that was never flushed hold nothing that anybody was promised.
@@ -311,12 +340,48 @@ export class ThinStore implements AsyncDisposable {
     }
     this.#graph.doomed.length = 0
     if (!this.#catalog.clean) {
-      for (const layer of this.#graph.layers.values()) if (layer.counting) recount(layer)
+      for (const layer of this.#graph.layers.values()) {
+        if (!layer.counting || !layer.written) continue
+        await this.#secureMap(layer)
+        recount(layer)
+      }
     }
     for (const layer of this.#graph.layers.values()) this.#space.adopt(layer.usedBlocks)
     this.#graph.onGone = (layer) => this.#space.give(layer.usedBlocks)
     this.#graph.mark(false)
     this.#spaceReturn.start()
+  }
+
+  /** Makes durable what a killed process has acknowledged of one layer. */
+  async #replay(id: number): Promise<void> {
+    const layer = this.#graph.layers.get(id)
+    // Whatever is frozen was flushed before.
+    if (layer?.writer === undefined || this.#bootId === undefined) return
+    const { changes, damaged } = readJournal(this.#directory.path, id, this.#bootId)
+    let lost = damaged
+    try {
+      if (changes.length > 0) {
+        lost += await replayJournal(layer, changes)
+        if (!layer.written) await this.#settle(layer)
+      }
+      if (lost > 0) throw new CorruptStoreError(`${lost} records of the journal of layer ${id} are damaged`)
+    } catch (error) {
+      // As after a flush that failed: the volume goes on with what is durable.
+      if (!layer.written) layer.files.disown()
+      this.#host.failed(error)
+    }
+  }
+
+  /** A killed process may have written pages that are not durable: their other slots must stay until they are. */
+  async #secureMap({ files }: Layer): Promise<void> {
+    files.acquire()
+    try {
+      await files.syncMap()
+    } catch (error) {
+      this.#host.failed(error)
+    } finally {
+      files.release()
+    }
   }
 
   #checkOpen(): void {
@@ -426,7 +491,6 @@ function ownBytes(entry: Entry): number {
 }
 
 function recount(layer: Layer): void {
-  if (!layer.written) return
   let blocks = 0
   layer.files.acquire()
   try {

@@ -5,7 +5,8 @@ import { Gate } from './gate.ts'
 import { type BlockRange, FreedRanges, MIN_HOLE_BLOCKS, punchHole } from './hole-punch.ts'
 import { InlineGuard } from './inline-guard.ts'
 import type { Entry, Layer } from './layer-graph.ts'
-import { BLOCK_BYTES, BLOCKS_PER_PAGE } from './map-page.ts'
+import type { MapJournal } from './map-journal.ts'
+import { BLOCK_BYTES, BLOCKS_PER_PAGE, DATA } from './map-page.ts'
 import type { PageCache } from './page-cache.ts'
 import type { Space } from './space.ts'
 
@@ -24,6 +25,10 @@ export interface VolumeHost {
   /** Longest read and write that block the event loop instead of going through the thread pool, in bytes. */
   readonly inlineReadBytes: number
   readonly inlineWriteBytes: number
+  /** Bytes of a journal that start a flush. */
+  readonly journalBytes: number
+  /** A new journal for a layer; undefined where none would be believed after a crash. */
+  journal(layer: Layer): MapJournal | undefined
   /** Makes a layer's new files known for good. */
   settle(layer: Layer): Promise<void>
   /** Whether freed space is worth a try to give back, and that it is not. */
@@ -46,8 +51,9 @@ interface Claim {
  * An open volume, or a snapshot (which only reads). All who open one id share one of these; disposing counts them.
  *
  * Writes go to the top layer's data file at once, and to its map in memory. `flush` makes them durable in the order
- * data, then map, so that after a crash the map never names a block whose data is not there: a write that was not
- * flushed is then there, or is not, sector by sector.
+ * data, then map, so that after a power failure the map never names a block whose data is not there: a write that was
+ * not flushed is then there, or is not, sector by sector. Changes of the map in memory are also noted in a journal
+ * before they are acknowledged, which is never synced: after a kill of the process every acknowledged write is there.
  *
  * Operations throw `NoSpaceError`, `ReadOnlyError`, `RangeError`, `VolumeFailedError`, or why the volume is no longer
  * usable; `read` and `write` throw at once, without a promise, when they find that out at once.
@@ -61,6 +67,7 @@ export class ThinVolume implements BlockDevice {
   readonly #guard = new InlineGuard()
   readonly #claims = new Set<Claim>()
   readonly #freed = new FreedRanges()
+  #journal: MapJournal | undefined
   #punching: Promise<void> | undefined
   #dataDirty = false
   #flushing: Promise<void> | undefined
@@ -74,6 +81,7 @@ export class ThinVolume implements BlockDevice {
     this.#entry = entry
     this.#host = host
     this.#index = new BlockIndex(host.cache, entry.layer.chain())
+    this.#startJournal()
   }
 
   get id(): string {
@@ -115,6 +123,7 @@ export class ThinVolume implements BlockDevice {
     try {
       for (const part of this.#parts(offset, data, first, last))
         this.#index.top.files.write(part.data, part.offset)
+      this.#note(first, last, taken)
     } catch (error) {
       throw this.#notWritten(error, taken)
     }
@@ -219,6 +228,7 @@ export class ThinVolume implements BlockDevice {
     if (this.#entry.layer === this.#index.top) return
     this.#index.push(this.#entry.layer)
     this.#freed.clear()
+    this.#startJournal()
   }
 
   /** Starts again from the chain that the entry has now; what was not flushed is dropped. Inside `exclusive`. */
@@ -226,6 +236,7 @@ export class ThinVolume implements BlockDevice {
     this.#dataDirty = false
     this.#freed.clear()
     this.#index.reset(this.#entry.layer.chain())
+    this.#startJournal()
   }
 
   /** Writes to the top layer what a merge brings from below. Inside `exclusive`. */
@@ -234,6 +245,8 @@ export class ThinVolume implements BlockDevice {
     const taken = this.#take(block, last, 'merge')
     try {
       this.#index.top.files.write(data, block * BLOCK_BYTES)
+      // The volume shows the same with and without it, but not after a write to a block that is thought to be here.
+      this.#note(block, last, taken)
     } catch (error) {
       throw this.#notWritten(error, taken)
     }
@@ -245,6 +258,22 @@ export class ThinVolume implements BlockDevice {
     this.#unusable ??= reason
     this.#freed.clear()
     this.#index.reset([])
+    this.#endJournal()
+  }
+
+  #startJournal(): void {
+    this.#endJournal()
+    if (!this.readOnly) this.#journal = this.#host.journal(this.#index.top)
+  }
+
+  /** What the journal tells is durable by now, or is no longer wanted. */
+  #endJournal(): void {
+    try {
+      this.#journal?.remove()
+    } catch (error) {
+      this.#host.failed(error)
+    }
+    this.#journal = undefined
   }
 
   #check(offset: number, length: number, cancel: Cancel): void {
@@ -341,6 +370,7 @@ export class ThinVolume implements BlockDevice {
     const release = this.#claim(first, last)
     try {
       for (const part of parts) await this.#index.top.files.writeLater(part.data, part.offset)
+      this.#note(first, last, taken)
       this.#written(first, last, taken)
     } catch (error) {
       throw this.#notWritten(error, taken)
@@ -363,6 +393,12 @@ export class ThinVolume implements BlockDevice {
     return taken
   }
 
+  /** Lets what has been written, `taken` blocks of it new to the top layer, outlive the process. */
+  #note(first: number, last: number, taken: number): void {
+    this.#checkUsable()
+    if (taken > 0) this.#journal?.append(first, last - first + 1, DATA)
+  }
+
   #notWritten(error: unknown, taken: number): unknown {
     this.#host.space.give(taken)
     // EFBIG: a block lies at its own offset, and ext4 has no file above 16 TiB.
@@ -375,7 +411,12 @@ export class ThinVolume implements BlockDevice {
     this.#index.top.usedBlocks += added
     this.#host.space.give(taken - added)
     this.#dataDirty = true
-    if (this.#index.dirty.size >= DIRTY_PAGES) this.#flushEarly()
+    if (this.#flushDue) this.#flushEarly()
+  }
+
+  /** Whether memory or the journal holds so much that a flush should not wait for somebody to ask for it. */
+  get #flushDue(): boolean {
+    return this.#index.dirty.size >= DIRTY_PAGES || (this.#journal?.bytes ?? 0) >= this.#host.journalBytes
   }
 
   #flushEarly(): void {
@@ -418,6 +459,7 @@ export class ThinVolume implements BlockDevice {
           for (const part of this.#parts(at, zeroes, block, block)) {
             this.#index.top.files.write(part.data, part.offset)
           }
+          this.#note(block, block, taken)
         } catch (error) {
           throw this.#notWritten(error, taken)
         }
@@ -439,16 +481,27 @@ export class ThinVolume implements BlockDevice {
         const files = this.#index.top.files
         if (files.blank && this.#index.topPosition > 1) files.create()
         const freed = this.#index.setZero(number, block - base, stop - base)
-        if (freed > 0) this.#freed.add(block, stop)
-        this.#index.top.usedBlocks -= freed
-        this.#host.space.give(freed)
+        if (freed !== undefined) {
+          if (freed > 0) this.#freed.add(block, stop)
+          this.#index.top.usedBlocks -= freed
+          this.#host.space.give(freed)
+          this.#noteZero(block, stop)
+        }
       }
       block = stop + 1
-      if (this.#index.dirty.size >= DIRTY_PAGES) await this.#flush()
+      if (this.#flushDue) await this.#flush()
       if (++turn % PAGES_PER_TURN === 0) {
         await new Promise(setImmediate)
         cancel.signal.throwIfAborted()
       }
+    }
+  }
+
+  #noteZero(first: number, last: number): void {
+    try {
+      this.#journal?.append(first, last - first + 1, this.#index.zeroState)
+    } catch (error) {
+      throw this.#notWritten(error, 0)
     }
   }
 
@@ -480,16 +533,20 @@ export class ThinVolume implements BlockDevice {
     const dataDirty = this.#dataDirty
     if (!dataDirty && pages.length === 0) return
     this.#dataDirty = false
+    // From here to the first wait nothing is changed, so that the sealed journal tells just what `pages` hold.
+    if (pages.length > 0) this.#journal?.seal()
     try {
       if (dataDirty) await top.files.syncData()
       if (pages.length === 0) return
       for (const { page, states } of pages) top.files.writePage(page.number, states, page)
       await top.files.syncMap()
       if (!top.written) await this.#host.settle(top)
+      await this.#journal?.drop()
     } catch (error) {
       // After a failed fsync the kernel may call the lost pages clean: trying again would claim what is not true.
       const failure = new VolumeFailedError(`${this.id} could not be made durable`, error)
       this.#unusable ??= failure
+      this.#endJournal()
       throw failure
     }
     for (const { page, version } of pages) {
