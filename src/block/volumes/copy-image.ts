@@ -29,6 +29,8 @@ const inspectedBytes = MiB
 const plainFormats = ['raw', 'iso', 'aki', 'ari', 'ami']
 /** Pause before a copy that broke off is made again, in milliseconds. */
 const copyRetryMs = 2_000
+/** A fresh volume reads as zeroes. This deep, neither end waits for the other on a busy machine; each holds 1 MiB. */
+const copyOptions = { skipZeroes: true, targetIsZeroed: true, depth: 16 } as const
 /** How often a running copy looks whether the volume is still wanted, in milliseconds. */
 const lookMs = 2_000
 
@@ -62,7 +64,7 @@ export async function copyImage(
     await using source = await openDisk(await block.images.open(imageId, copying), image, volume, copying)
     const facts = await backendVolume(block.db, block.settings, volume)
     await using target = await driver.open(facts, 'rw', copying)
-    const copied = await copyDevice(source, target, { skipZeroes: true, targetIsZeroed: true }, copying)
+    const copied = await copyDevice(source, target, copyOptions, copying)
     call.log.info({ volumeId: volume.id, imageId, ...copied }, 'image copied to volume')
   } catch (error) {
     if (unwanted.signal.aborted && !call.signal.aborted) return false
