@@ -126,10 +126,9 @@ export async function runEmberglass(
 }
 
 function launch(argv: readonly string[]): ChildProcess {
-  const flags = ['--conditions=source', '--disable-warning=ExperimentalWarning', '--max-semi-space-size=4']
-  return spawn(process.execPath, [...flags, join(root, 'bin', 'emberglass.mjs'), ...argv], {
+  return spawn(process.execPath, [join(root, 'bin', 'emberglass.mjs'), ...argv], {
     cwd: root,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, MALLOC_ARENA_MAX: '2', UV_THREADPOOL_SIZE: '16', NODE_TEST_CONTEXT: undefined },
+    env: { ...process.env, NODE_TEST_CONTEXT: undefined },
   })
 }
