@@ -230,6 +230,29 @@ test('a change that cannot be noted is refused, and the volume goes on', async (
   }
 })
 
+test('recovery keeps the order that a power failure asks for: data, the last pages, new pages, and then the journal goes', async (t) => {
+  const { store, kill } = await victimOf(t)
+  await store.create('volume', VOLUME_BLOCKS * BLOCK_BYTES)
+  const volume = await store.open('volume')
+  await volume.write(0, block(1), CALL)
+  await volume.flush(CALL)
+  await volume.write(BLOCK_BYTES, block(2), CALL)
+  const directory = kill()
+  const steps: string[] = []
+  for (const name of ['syncData', 'syncMap', 'writePage'] as const) {
+    stepAt(t, LayerFiles.prototype, [name], () => {
+      const journals = readdirSync(join(directory, 'layers')).filter((file) => file.includes('journal'))
+      const step = journals.length > 0 ? name : 'journal gone'
+      if (steps.at(-1) !== step) steps.push(step)
+    })
+  }
+  {
+    await using next = await ThinStore.open({ directory, bootId: BOOT }).finally(() => t.mock.restoreAll())
+    assert.deepEqual(await peek(next, 'volume', [0, 1]), [1, 2])
+  }
+  assert.deepEqual(steps, ['syncData', 'syncMap', 'writePage', 'syncMap', 'journal gone'])
+})
+
 test('a process that is killed between any two steps loses nothing that was acknowledged', async (t) => {
   const errors = complaints(t)
   const lines: CrashLine[] = []
