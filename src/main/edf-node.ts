@@ -3,6 +3,9 @@ import { messageOf } from '../kernel/errors.ts'
 import { type NodeMessage, passwordVariable } from './edf-node-process.ts'
 import { describeStartError } from './start-errors.ts'
 
+/** A stop that takes longer is cut short: what was acknowledged is kept all the same. Milliseconds. */
+const stopPatienceMs = 10_000
+
 /** `emberglass edf-node`: alone in a shell, or as the child of `emberglass start`, which then gets messages. */
 export async function runEdfNode(options: {
   directory: string
@@ -33,6 +36,7 @@ export async function runEdfNode(options: {
   const stop = async () => {
     if (stopping) return
     stopping = true
+    setTimeout(() => process.exit(1), stopPatienceMs).unref()
     try {
       await (await starting).close()
       process.exit(0)

@@ -81,10 +81,13 @@ async function startEverything(options: StartOptions, running: AsyncDisposableSt
         log,
       })
     : undefined
-  array?.catch(() => {}) // awaited below
+  running.defer(async () => {
+    const started = await array?.catch(() => undefined) // its failure is reported below
+    await started?.[Symbol.asyncDispose]()
+  })
   await writeCredentialsFiles(state, host, ports)
   const { serve } = await import('./serve.ts')
-  if (array !== undefined) running.use(await array)
+  await array
   const cinderConf = configurationFile(options.cinderConf, join(state.path, 'cinder.conf'))
   const glanceConf = configurationFile(options.glanceConf, join(state.path, 'glance-api.conf'))
   const services = running.use(
