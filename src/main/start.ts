@@ -81,9 +81,9 @@ async function startEverything(options: StartOptions, running: AsyncDisposableSt
         log,
       })
     : undefined
+  const startedArray = array?.catch(() => undefined) // its failure is reported where `array` is awaited
   running.defer(async () => {
-    const started = await array?.catch(() => undefined) // its failure is reported below
-    await started?.[Symbol.asyncDispose]()
+    await (await startedArray)?.[Symbol.asyncDispose]()
   })
   await writeCredentialsFiles(state, host, ports)
   const { serve } = await import('./serve.ts')
