@@ -17,9 +17,8 @@ const environment = {
   UV_THREADPOOL_SIZE: '16',
 }
 
-const isSetUp =
-  flags.every((flag) => process.execArgv.includes(flag)) &&
-  Object.keys(environment).every((name) => process.env[name] !== undefined)
+// Without the first flag nothing runs; whoever starts Node with it has chosen the rest as well.
+const isSetUp = process.execArgv.includes('--conditions=source')
 
 if (isSetUp) {
   module.enableCompileCache(join(root, 'node_modules', '.cache', 'emberglass'))
