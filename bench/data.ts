@@ -12,7 +12,7 @@ import { megabytesPerSecond, type Row, timed } from './table.ts'
 
 const run = promisify(execFile)
 const MiB = 1024 * 1024
-const initiator = 'iqn.1993-08.org.debian:01:bench'
+export const initiator = 'iqn.1993-08.org.debian:01:bench'
 
 /** Upload, download, image to volume, each beside what bounds it on this machine, in the same run. */
 export async function benchData(instance: Instance, directory: string, mebibytes: number): Promise<Row[]> {
@@ -104,7 +104,7 @@ export async function benchData(instance: Instance, directory: string, mebibytes
 }
 
 /** @returns the volume's id, once it is available */
-async function createVolume(api: Api, gibibytes: number, imageRef?: string): Promise<string> {
+export async function createVolume(api: Api, gibibytes: number, imageRef?: string): Promise<string> {
   const answer = await api.block('POST', '/volumes', {
     volume: { size: gibibytes, name: 'bench', ...(imageRef === undefined ? {} : { imageRef }) },
   })
@@ -118,7 +118,7 @@ async function createVolume(api: Api, gibibytes: number, imageRef?: string): Pro
   return id
 }
 
-async function attach(api: Api, id: string): Promise<{ portal: string; iqn: string; lun: number }> {
+export async function attach(api: Api, id: string): Promise<{ portal: string; iqn: string; lun: number }> {
   const answer = await api.block(
     'POST',
     '/attachments',
