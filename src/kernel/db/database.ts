@@ -1,6 +1,9 @@
-import { Kysely, type KyselyPlugin, PostgresDialect, type Transaction } from 'kysely'
+import { Kysely, PostgresDialect, type Transaction } from 'kysely'
 import { Misconfigured } from '../errors.ts'
 import { sqliteDialect } from './sqlite-dialect.ts'
+
+/** Connections that one process opens to PostgreSQL at most. */
+const poolSize = 10
 
 /** A connection or a transaction: queries take it first and cannot tell which. */
 export type Db<Tables> = Kysely<Tables> | Transaction<Tables>
@@ -18,14 +21,10 @@ export interface Database<Tables> extends AsyncDisposable {
  * `sqlite:////absolute`, `sqlite://` (memory), `postgresql://…`, `postgresql+psycopg2://…`.
  * @throws Misconfigured for any other kind
  */
-export async function openDatabase<Tables>(
-  url: string,
-  options: { poolSize?: number; schema?: string; plugins?: KyselyPlugin[] } = {},
-): Promise<Database<Tables>> {
-  const plugins = options.plugins ?? []
+export async function openDatabase<Tables>(url: string): Promise<Database<Tables>> {
   if (url.startsWith('sqlite:')) {
     const path = url.replace(/^sqlite:(\/\/\/?)?/, '')
-    const kysely = new Kysely<Tables>({ dialect: sqliteDialect(path === '' ? ':memory:' : path), plugins })
+    const kysely = new Kysely<Tables>({ dialect: sqliteDialect(path === '' ? ':memory:' : path) })
     return { kysely, engine: 'sqlite', url, [Symbol.asyncDispose]: () => kysely.destroy() }
   }
   const postgresUrl = url.replace(/^postgres(ql)?(\+\w+)?:/, 'postgresql:')
@@ -40,13 +39,12 @@ export async function openDatabase<Tables>(
   pg.types.setTypeParser(pg.types.builtins.INT8, Number) // sizes and counts: exact up to 8 PiB
   const pool = new pg.Pool({
     connectionString: postgresUrl,
-    max: options.poolSize ?? 10,
+    max: poolSize,
     connectionTimeoutMillis: 10_000,
-    ...(options.schema === undefined ? {} : { options: `-c search_path=${options.schema}` }),
   })
   // a connection that breaks is replaced by the pool; queries report their own errors
   pool.on('error', () => {})
   pool.on('connect', (client) => client.on('error', () => {}))
-  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }), plugins })
+  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
   return { kysely, engine: 'postgres', url: postgresUrl, [Symbol.asyncDispose]: () => kysely.destroy() }
 }

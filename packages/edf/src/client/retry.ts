@@ -1,5 +1,3 @@
-import { EdfUnavailable } from './errors.ts'
-
 /** How long busy answers (503, "still initializing") and lost connections are retried. */
 export interface RetryPolicy {
   /** From the first attempt to the start of the last one. 0: never retry. */
@@ -68,9 +66,4 @@ export function isBusy(status: number, body: unknown): boolean {
   if (status !== 500 || typeof body !== 'object' || body === null) return false
   const message: unknown = Reflect.get(body, 'message')
   return typeof message === 'string' && message.includes('still initializing')
-}
-
-/** Whether a failed attempt may be repeated, and whether it may have been carried out. */
-export function lostAnswer(error: unknown): error is EdfUnavailable {
-  return error instanceof EdfUnavailable
 }
