@@ -24,9 +24,16 @@ const rooms: readonly Room[] = [
     ours: ['packages/iscsi', 'packages/edf/src/schemas', 'packages/edf/src/versions.ts'],
     packages: ['typebox', 'undici'],
   },
-  { folder: 'packages/edf', ours: ['packages/iscsi'], packages: ['typebox', 'undici', 'fastify'] },
+  {
+    folder: 'packages/edf',
+    ours: ['packages/iscsi'],
+    packages: ['typebox', 'undici', 'fastify', 'ldapts'],
+  },
   { folder: 'src/kernel', ours: ['packages/iscsi'], packages: ['*'] },
   { folder: 'src/datera', ours: [...driverKernel, 'packages'], packages: [] },
+  { folder: 'src/ceph', ours: [...driverKernel, 'packages/iscsi'], packages: ['koffi'] },
+  { folder: 'src/swift', ours: driverKernel, packages: ['undici'] },
+  { folder: 'src/s3', ours: driverKernel, packages: ['@aws-sdk/client-s3', '@aws-sdk/lib-storage'] },
   { folder: 'src/disk-image', ours: ['src/kernel', 'packages/iscsi'], packages: [] },
   {
     folder: 'src/block/volume-drivers/datera',
@@ -39,8 +46,31 @@ const rooms: readonly Room[] = [
     packages: [],
   },
   {
+    folder: 'src/block/volume-drivers/rbd',
+    ours: [...driverKernel, 'packages', 'src/ceph', 'src/block/volume-driver.ts'],
+    packages: [],
+  },
+  {
     folder: 'src/block/volume-drivers',
     ours: [...driverKernel, 'packages', 'src/block/volume-driver.ts'],
+    packages: [],
+  },
+  {
+    folder: 'src/block/backup-drivers/index.ts',
+    ours: ['src/block/backup-drivers', 'src/block/backup-driver.ts'],
+    packages: [],
+  },
+  {
+    folder: 'src/block/backup-drivers',
+    ours: [
+      ...driverKernel,
+      'packages',
+      'src/datera',
+      'src/ceph',
+      'src/swift',
+      'src/s3',
+      'src/block/backup-driver.ts',
+    ],
     packages: [],
   },
   {
@@ -55,8 +85,16 @@ const rooms: readonly Room[] = [
   },
   {
     folder: 'src/image/stores',
-    ours: [...driverKernel, 'packages', 'src/image/image-store.ts'],
-    packages: [],
+    ours: [
+      ...driverKernel,
+      'packages',
+      'src/ceph',
+      'src/swift',
+      'src/s3',
+      'src/clients',
+      'src/image/image-store.ts',
+    ],
+    packages: ['undici'],
   },
   { folder: 'src/identity', ours: ['src/kernel', 'packages'], packages: ['*'] },
   { folder: 'src/block', ours: ['src/kernel', 'src/disk-image', 'packages'], packages: ['*'] },
