@@ -1,5 +1,5 @@
 import type { Identity } from '../kernel/http/request-context.ts'
-import { PolicyRules, type PolicyTarget } from './policy-rules.ts'
+import { PolicyRules, type PolicyTarget } from '../kernel/policy/rules.ts'
 
 const owner = 'project_id:%(project_id)s'
 const ofOwner = `role:admin or (role:member and ${owner})`

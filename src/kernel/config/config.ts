@@ -1,5 +1,5 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { Misconfigured, messageOf } from '../errors.ts'
 import { type IniEntry, type IniProblem, type Position, parseIni } from './ini.ts'
 import { nearest } from './nearest.ts'
@@ -14,6 +14,8 @@ export interface ConfigSources {
 }
 
 export interface Config {
+  /** Where relative names of other files begin: the directories of the configuration files, in order. */
+  readonly directories: readonly string[]
   /** Names of all sections, as first written, in order. */
   sections(): readonly string[]
   /** Is there such a section, even an empty one? */
@@ -60,6 +62,7 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
       Object.entries(options).map(([name, value]) => ({ section, name, value, file: 'defaults', line: 0 })),
     ),
     [...problems, ...parsed.flatMap((file) => file.problems).map(describeProblem)],
+    [...new Set(files.map((file) => dirname(resolve(file.path))))],
   )
 }
 
@@ -79,6 +82,7 @@ interface Found {
 }
 
 class LoadedConfig implements Config {
+  readonly directories: readonly string[]
   /** By normalised name. */
   readonly #sections = new Map<string, Position & { name: string }>()
   readonly #fromFiles = new Map<string, IniEntry[]>()
@@ -93,7 +97,9 @@ class LoadedConfig implements Config {
     entries: readonly IniEntry[],
     defaults: readonly IniEntry[],
     problems: readonly string[],
+    directories: readonly string[],
   ) {
+    this.directories = directories
     for (const section of sections) {
       const key = normalSection(section.name)
       if (!this.#sections.has(key)) this.#sections.set(key, section)

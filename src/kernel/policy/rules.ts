@@ -1,5 +1,5 @@
-import { Misconfigured } from '../kernel/errors.ts'
-import type { Identity } from '../kernel/http/request-context.ts'
+import { Misconfigured } from '../errors.ts'
+import type { Identity } from '../http/request-context.ts'
 
 /** What a rule looks at besides the caller. */
 export type PolicyTarget = Readonly<Record<string, string | null | undefined>>
@@ -9,7 +9,11 @@ type Check = (identity: Identity, target: PolicyTarget, rules: PolicyRules) => b
 /** Deep enough for every real rule, and an end for those that name themselves. */
 const maxDepth = 20
 
-/** A set of oslo.policy rules: `role:`, `rule:`, attributes, literals, `and`, `or`, `not`, `@`, `!`. */
+/**
+ * A set of oslo.policy rules: `role:`, `rule:`, attributes of the caller, literals, `and`, `or`, `not`, `@`, `!`,
+ * parentheses. `%(name)s` is an attribute of the target. An empty rule lets everybody pass.
+ * @see https://docs.openstack.org/oslo.policy/latest/reference/api/oslo_policy.policy.html
+ */
 export class PolicyRules {
   readonly #checks: ReadonlyMap<string, Check>
   #depth = 0
@@ -19,7 +23,11 @@ export class PolicyRules {
     this.#checks = new Map(Object.entries(rules).map(([name, rule]) => [name, parse(name, rule)]))
   }
 
-  /** An unknown rule falls back to the one called `default`. */
+  has(name: string): boolean {
+    return this.#checks.has(name)
+  }
+
+  /** An unknown rule falls back to the one called `default`; without that, nobody passes. */
   check(name: string, identity: Identity, target: PolicyTarget): boolean {
     const check = this.#checks.get(name) ?? this.#checks.get('default')
     if (check === undefined || this.#depth >= maxDepth) return false
@@ -32,7 +40,7 @@ export class PolicyRules {
   }
 }
 
-const tokenPattern = /\s*(\(|\)|'[^']*':(?:%\(\w+\)s|[^\s()])+|(?:%\(\w+\)s|[^\s()])+)/y
+const tokenPattern = /\s*(\(|\)|(?:'[^']*'|"[^"]*"):(?:%\([\w.]+\)s|[^\s()])+|(?:%\([\w.]+\)s|[^\s()])+)/y
 
 function parse(name: string, rule: string): Check {
   const tokens = tokensOf(name, rule)
@@ -105,20 +113,24 @@ const deny: Check = () => false
 function leaf(token: string, wrong: () => Misconfigured): Check {
   if (token === '@') return allow
   if (token === '!') return deny
-  const colon = token.startsWith("'") ? token.indexOf(':', token.indexOf("'", 1)) : token.indexOf(':')
+  const quote = /^['"]/.exec(token)?.[0]
+  const colon = token.indexOf(':', quote === undefined ? 0 : token.indexOf(quote, 1))
   if (colon < 0) throw wrong()
   const kind = token.slice(0, colon)
   const match = token.slice(colon + 1)
   if (kind === 'rule') return (identity, target, rules) => rules.check(match, identity, target)
-  if (kind === 'role') {
-    const role = match.toLowerCase()
-    return (identity) => identity.roles.includes(role)
-  }
-  if (kind === 'http' || kind === 'https') throw wrong()
+  if (kind === 'http' || kind === 'https') throw wrong() // asking another server is not supported
   const expected = expectedBy(match)
-  if (kind.startsWith("'")) {
-    const literal = kind.slice(1, -1)
-    return (_identity, target) => expected(target) === literal
+  if (kind === 'role') {
+    return (identity, target) => {
+      const role = expected(target)?.toLowerCase()
+      return role !== undefined && identity.roles.includes(role)
+    }
+  }
+  const literal = quote === undefined ? literals.exec(kind)?.[0] : kind.slice(1, -1)
+  if (literal !== undefined) return (_identity, target) => expected(target) === literal
+  if (kind === 'is_admin') {
+    return (identity, target, rules) => expected(target) === (isAdmin(identity, rules) ? 'True' : 'False')
   }
   return (identity, target) => {
     const value = attributeOf(identity, kind)
@@ -126,16 +138,26 @@ function leaf(token: string, wrong: () => Misconfigured): Check {
   }
 }
 
+/** Values of the language itself on the left side. */
+const literals = /^(True|False|None|\d+)$/
+
 /** `%(name)s` is an attribute of the target, anything else stands for itself. */
 function expectedBy(match: string): (target: PolicyTarget) => string | undefined {
-  const name = /^%\((\w+)\)s$/.exec(match)?.[1]
+  const name = /^%\(([\w.]+)\)s$/.exec(match)?.[1]
   if (name === undefined) return () => match
   return (target) => target[name] ?? undefined
+}
+
+/** Whether the caller counts as an administrator: the rule `context_is_admin`, by default the role `admin`. */
+export function isAdmin(identity: Identity, rules: PolicyRules): boolean {
+  if (!rules.has('context_is_admin')) return identity.roles.includes('admin')
+  return rules.check('context_is_admin', identity, { project_id: identity.projectId })
 }
 
 function attributeOf(identity: Identity, name: string): string | undefined {
   switch (name) {
     case 'project_id':
+    case 'tenant_id':
     case 'tenant':
       return identity.projectId
     case 'user_id':
@@ -147,8 +169,8 @@ function attributeOf(identity: Identity, name: string): string | undefined {
       return identity.userDomainId
     case 'project_domain_id':
       return identity.projectDomainId
-    case 'is_admin':
-      return identity.roles.includes('admin') ? 'True' : 'False'
+    case 'is_admin_project':
+      return 'True'
     case 'system_scope':
       return identity.systemScope ? 'all' : undefined
     default:
