@@ -16,6 +16,12 @@ export interface BlockTables {
   volume_quota_locks: VolumeQuotaLocksTable
   volume_messages: VolumeMessagesTable
   volume_services: VolumeServicesTable
+  volume_group_types: VolumeGroupTypesTable
+  volume_groups: VolumeGroupsTable
+  volume_group_volume_types: VolumeGroupVolumeTypesTable
+  volume_group_snapshots: VolumeGroupSnapshotsTable
+  volume_transfers: VolumeTransfersTable
+  volume_image_cache: VolumeImageCacheTable
 }
 
 /** The service's own tables and the queue that they share a database with. */
@@ -52,6 +58,8 @@ export interface VolumesTable {
   /** The driver's own note, see `Created`. */
   provider_location: string | null
   provider_id: string | null
+  /** After a migration: the id by which the backend knows it; null when that is `id`. */
+  name_id: string | null
   /** `volume_services.id` of the backend's service. */
   service_id: string | null
   /** JSON, strings by key. */
@@ -70,6 +78,8 @@ export interface SnapshotsTable {
   project_id: string
   user_id: string
   volume_id: string
+  /** The group snapshot that it is a part of. */
+  group_snapshot_id: string | null
   volume_type_id: string | null
   name: string | null
   description: string | null
@@ -176,4 +186,79 @@ export interface VolumeServicesTable {
   created_at: string
   /** The last sign of life. */
   updated_at: string
+}
+
+export interface VolumeGroupTypesTable {
+  id: string
+  name: string
+  description: string | null
+  is_public: number
+  /** JSON, strings by key. */
+  group_specs: string
+  created_at: string
+  updated_at: string | null
+}
+
+export interface VolumeGroupsTable {
+  id: string
+  project_id: string
+  user_id: string
+  name: string | null
+  description: string | null
+  status: string
+  availability_zone: string | null
+  group_type_id: string
+  /** `host@backend#pool`; null until the scheduler has chosen. Members may be in other pools of the backend. */
+  host: string | null
+  /** What it was made from, if anything. */
+  group_snapshot_id: string | null
+  source_group_id: string | null
+  replication_status: string | null
+  created_at: string
+  updated_at: string | null
+}
+
+/** The volume types that members of a group may have. */
+export interface VolumeGroupVolumeTypesTable {
+  group_id: string
+  volume_type_id: string
+}
+
+export interface VolumeGroupSnapshotsTable {
+  id: string
+  project_id: string
+  user_id: string
+  group_id: string
+  group_type_id: string
+  name: string | null
+  description: string | null
+  status: string
+  created_at: string
+  updated_at: string | null
+}
+
+/** A volume that is offered to whoever knows the key. The row goes when it is accepted or withdrawn. */
+export interface VolumeTransfersTable {
+  id: string
+  volume_id: string
+  name: string | null
+  salt: string
+  /** Of the key, with the salt; the key itself is shown once. */
+  key_hash: string
+  no_snapshots: number
+  source_project_id: string
+  created_at: string
+}
+
+/** A hidden volume that holds an image, to be cloned. */
+export interface VolumeImageCacheTable {
+  id: string
+  image_id: string
+  /** `host@backend`. */
+  host: string
+  /** Of the image when it was copied: another one means other data. */
+  image_checksum: string | null
+  volume_id: string
+  size_gib: number
+  last_used_at: string
 }

@@ -12,10 +12,14 @@ export const actions = {
   copyVolumeToImage: '003',
   updateAttachment: '004',
   copyImageToVolume: '005',
+  unmanageVolume: '006',
   extendVolume: '007',
   createVolumeFromBackend: '008',
   createSnapshot: '009',
   deleteSnapshot: '010',
+  updateSnapshot: '011',
+  updateSnapshotMetadata: '012',
+  reimageVolume: '016',
 } as const
 
 /** What went wrong. */
@@ -26,12 +30,17 @@ export const details = {
   uploadFailed: '004',
   quotaInsufficient: '006',
   imageLargerThanSpace: '007',
+  unmanagingEncryptedUnsupported: '008',
+  computeFailedExtend: '009',
   driverFailedExtend: '010',
+  imageSignatureWrong: '011',
   driverFailedCreate: '012',
   snapshotCreateFailed: '013',
   snapshotBusy: '015',
   snapshotDeleteFailed: '016',
   attachFailed: '021',
+  volumeStatusInvalid: '027',
+  computeFailedReimage: '028',
   imageFormatUnacceptable: '029',
 } as const
 

@@ -20,10 +20,14 @@ const actionTexts: Readonly<Record<string, string>> = {
   '003': 'copy volume to image',
   '004': 'update attachment',
   '005': 'copy image to volume',
+  '006': 'unmanage volume',
   '007': 'extend volume',
   '008': 'create volume from backend storage',
   '009': 'create snapshot',
   '010': 'delete snapshot',
+  '011': 'update snapshot',
+  '012': 'update snapshot metadata',
+  '016': 'reimage volume',
 }
 
 const detailTexts: Readonly<Record<string, string>> = {
@@ -33,12 +37,17 @@ const detailTexts: Readonly<Record<string, string>> = {
   '004': 'Failed to upload volume to image at backend.',
   '006': 'Not enough quota resource for operation.',
   '007': 'Image used for creating volume exceeds available space.',
+  '008': 'Unmanaging encrypted volumes is not supported.',
+  '009': 'Compute service failed to extend volume.',
   '010': 'Driver failed to extend the volume.',
+  '011': 'Image signature verification failed.',
   '012': 'Driver failed to create the volume.',
   '013': 'Snapshot failed to be created.',
   '015': 'Snapshot is busy, cannot be deleted.',
   '016': 'Snapshot failed to be deleted.',
   '021': 'Failed to attach the volume.',
+  '027': 'Volume status is invalid for this operation.',
+  '028': 'Compute service failed to reimage volume.',
   '029': 'The format of the image is not acceptable.',
 }
 

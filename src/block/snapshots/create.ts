@@ -76,6 +76,7 @@ export async function createSnapshot(
       project_id: volume.project_id,
       user_id: request.identity.userId,
       volume_id: volumeId,
+      group_snapshot_id: null,
       volume_type_id: volume.volume_type_id,
       name: (body.name ?? body.display_name)?.trim() ?? null,
       description: (body.description ?? body.display_description)?.trim() ?? null,

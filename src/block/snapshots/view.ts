@@ -20,7 +20,7 @@ export function snapshotJson(
   text += `,"metadata":${row.metadata},"created_at":"${wireDate(row.created_at)}"`
   text += `,"updated_at":${json(wireDate(row.updated_at))}`
   if (kind === 'list') return `${text}}`
-  if (minor >= 14) text += ',"group_snapshot_id":null'
+  if (minor >= 14) text += `,"group_snapshot_id":${json(row.group_snapshot_id)}`
   if (minor >= 41) text += `,"user_id":${json(row.user_id)}`
   if (minor >= 65) text += `,"consumes_quota":${row.consumes_quota === 1}`
   if (kind === 'show') {

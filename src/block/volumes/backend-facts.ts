@@ -6,6 +6,11 @@ import { stringMapOf, typeFacts } from '../types/queries.ts'
 import type { BackendSnapshot, BackendVolume } from '../volume-driver.ts'
 import type { VolumeRow } from './queries.ts'
 
+/** The id by which the backend knows a volume: another one than its own after some migrations. */
+export function backendIdOf(row: Pick<VolumeRow, 'id' | 'name_id'>): string {
+  return row.name_id ?? row.id
+}
+
 /** A volume as drivers see it. */
 export async function backendVolume(
   db: BlockDb,
@@ -13,8 +18,8 @@ export async function backendVolume(
   row: VolumeRow,
 ): Promise<BackendVolume> {
   return {
-    id: row.id,
-    name: settings.volumeNameTemplate.replace('%s', row.id),
+    id: backendIdOf(row),
+    name: settings.volumeNameTemplate.replace('%s', backendIdOf(row)),
     sizeBytes: row.size_gib * GiB,
     projectId: row.project_id,
     type: await typeFacts(db, row.volume_type_id),

@@ -122,6 +122,7 @@ const emptyVolume = {
   consumes_quota: 1,
   provider_location: null,
   provider_id: null,
+  name_id: null,
   service_id: null,
   admin_metadata: '{}',
   updated_at: null,

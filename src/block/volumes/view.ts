@@ -55,7 +55,7 @@ export function volumeJson(
     if (isAdmin) {
       text += `,"os-vol-host-attr:host":${json(volume.host)}`
       text += `,"os-vol-mig-status-attr:migstat":${json(volume.migration_status)}`
-      text += ',"os-vol-mig-status-attr:name_id":null'
+      text += `,"os-vol-mig-status-attr:name_id":${json(volume.name_id)}`
     }
     if (volume.image_metadata !== null) text += `,"volume_image_metadata":${volume.image_metadata}`
   }
