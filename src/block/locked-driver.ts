@@ -3,12 +3,19 @@ import type { Call } from '../kernel/call.ts'
 import type { Locks } from '../kernel/locks/locks.ts'
 import type {
   BackendVolume,
+  Capabilities,
   Clones,
   Connection,
   Connector,
   Created,
+  Groups,
+  ImageClones,
+  Manage,
+  ManageSnapshots,
+  Migration,
   NewVolume,
   Pool,
+  Retype,
   Snapshots,
   VolumeDriver,
 } from './volume-driver.ts'
@@ -17,31 +24,56 @@ import type {
 export class LockedVolumeDriver implements VolumeDriver {
   readonly snapshots?: Snapshots
   readonly clones?: Clones
+  readonly retype?: Retype
+  readonly manage?: Manage
+  readonly manageSnapshots?: ManageSnapshots
+  readonly migration?: Migration
+  readonly imageClones?: ImageClones
+  readonly groups?: Groups
+  readonly capabilities?: Capabilities
   readonly #driver: VolumeDriver
   readonly #locks: Locks
 
   constructor(driver: VolumeDriver, locks: Locks) {
     this.#driver = driver
     this.#locks = locks
-    const { snapshots, clones } = driver
-    if (snapshots !== undefined) {
-      this.snapshots = {
-        create: (snapshot, call) =>
-          this.#locked([snapshot.volume.id], call, () => snapshots.create(snapshot, call)),
-        delete: (snapshot, call) =>
-          this.#locked([snapshot.volume.id], call, () => snapshots.delete(snapshot, call)),
-        createVolume: (snapshot, volume, call) =>
-          this.#locked([snapshot.volume.id, volume.id], call, () =>
-            snapshots.createVolume(snapshot, volume, call),
-          ),
-      }
-    }
+    const { snapshots, clones, retype, manage, manageSnapshots, migration, imageClones, groups } = driver
+    if (snapshots !== undefined) this.snapshots = this.#lockedSnapshots(snapshots)
     if (clones !== undefined) {
       this.clones = {
         create: (source, volume, call) =>
           this.#locked([source.id, volume.id], call, () => clones.create(source, volume, call)),
       }
     }
+    if (retype !== undefined) {
+      this.retype = {
+        change: (volume, request, call) =>
+          this.#locked([volume.id], call, () => retype.change(volume, request, call)),
+      }
+    }
+    if (manage !== undefined) this.manage = this.#lockedManage(manage)
+    if (manageSnapshots !== undefined) this.manageSnapshots = this.#lockedManageSnapshots(manageSnapshots)
+    if (migration !== undefined) {
+      this.migration = {
+        adopt: (volume, copy, call) =>
+          this.#locked([volume.id, copy.id], call, () => migration.adopt(volume, copy, call)),
+      }
+    }
+    if (imageClones !== undefined) {
+      this.imageClones = {
+        create: (image, volume, call) =>
+          this.#locked([volume.id], call, () => imageClones.create(image, volume, call)),
+      }
+    }
+    if (groups !== undefined) {
+      this.groups = {
+        snapshot: (snapshots, call) => {
+          const volumeIds = snapshots.map(({ volume }) => volume.id)
+          return this.#locked(volumeIds, call, () => groups.snapshot(snapshots, call))
+        },
+      }
+    }
+    if (driver.capabilities !== undefined) this.capabilities = driver.capabilities
   }
 
   start(call: Call): Promise<void> {
@@ -78,6 +110,50 @@ export class LockedVolumeDriver implements VolumeDriver {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#driver[Symbol.asyncDispose]()
+  }
+
+  #lockedSnapshots(snapshots: Snapshots): Snapshots {
+    const revert = snapshots.revert?.bind(snapshots)
+    return {
+      create: (snapshot, call) =>
+        this.#locked([snapshot.volume.id], call, () => snapshots.create(snapshot, call)),
+      delete: (snapshot, call) =>
+        this.#locked([snapshot.volume.id], call, () => snapshots.delete(snapshot, call)),
+      createVolume: (snapshot, volume, call) =>
+        this.#locked([snapshot.volume.id, volume.id], call, () =>
+          snapshots.createVolume(snapshot, volume, call),
+        ),
+      ...(revert === undefined
+        ? {}
+        : {
+            revert: (snapshot, call) =>
+              this.#locked([snapshot.volume.id], call, () => revert(snapshot, call)),
+          }),
+    }
+  }
+
+  #lockedManage(manage: Manage): Manage {
+    return {
+      list: (known, call) => manage.list(known, call),
+      sizeBytes: (reference, call) => manage.sizeBytes(reference, call),
+      // two who manage the same at once would both find it free
+      manage: (volume, reference, call) =>
+        this.#locks.withLock('manage', call.signal, () =>
+          this.#locked([volume.id], call, () => manage.manage(volume, reference, call)),
+        ),
+      unmanage: (volume, call) => this.#locked([volume.id], call, () => manage.unmanage(volume, call)),
+    }
+  }
+
+  #lockedManageSnapshots(manage: ManageSnapshots): ManageSnapshots {
+    return {
+      list: (known, call) => manage.list(known, call),
+      sizeBytes: (volume, reference, call) => manage.sizeBytes(volume, reference, call),
+      manage: (snapshot, reference, call) =>
+        this.#locked([snapshot.volume.id], call, () => manage.manage(snapshot, reference, call)),
+      unmanage: (snapshot, call) =>
+        this.#locked([snapshot.volume.id], call, () => manage.unmanage(snapshot, call)),
+    }
   }
 
   /** Several locks are always taken in the same order, so that no two calls wait for each other. */

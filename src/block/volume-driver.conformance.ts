@@ -1,43 +1,22 @@
 import assert from 'node:assert/strict'
-import { randomBytes, randomUUID } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
-import { type BlockDevice, readBytes } from '@emberglass/iscsi'
 import { GiB, KiB, MiB } from '../kernel/bytes.ts'
-import { type Call, uncancelled } from '../kernel/call.ts'
+import type { Call } from '../kernel/call.ts'
 import { StorageError } from '../kernel/errors.ts'
-import type {
-  BackendSnapshot,
-  BackendVolume,
-  Connector,
-  NewVolume,
-  VolumeDriver,
-  VolumeTypeFacts,
-} from './volume-driver.ts'
+import type { Connector, VolumeDriver } from './volume-driver.ts'
+import { optionalFeatureCases } from './volume-driver-features.conformance.ts'
+import {
+  equal,
+  hostA,
+  hostB,
+  present,
+  Trial,
+  type VolumeDriverCase,
+  type VolumeDriverFixture,
+} from './volume-driver-trial.conformance.ts'
 
-/** A driver under test and what the suite may ask of its backend. */
-export interface VolumeDriverFixture extends AsyncDisposable {
-  /** Not started yet: the suite starts it, and disposes of it. */
-  readonly driver: VolumeDriver
-  /**
-   * Another driver on the same backend, not started, as after a restart of the service; the first is disposed of
-   * by then. Absent when the driver is ephemeral.
-   */
-  reopen?(): Promise<VolumeDriver>
-  /** What of ours lies on the backend, in any notation. Asked when everything has been deleted. */
-  leftovers?(): Promise<readonly string[]>
-  /** Whether a host could reach the volume's data as that connector. */
-  reachable?(volume: BackendVolume, connector: Connector): Promise<boolean>
-  /** The type of the volumes that are made; none by default. */
-  readonly type?: VolumeTypeFacts
-}
-
-/** One promise of the contract. Cases are independent: each gets a fixture of its own. */
-export interface VolumeDriverCase {
-  readonly name: string
-  /** The optional feature without which the case is skipped. */
-  readonly requires?: 'snapshots' | 'clones' | 'reopen' | 'reachable'
-  run(trial: Trial): Promise<void>
-}
+export type { VolumeDriverCase, VolumeDriverFixture }
 
 /**
  * Proves a volume driver right: registers one `node:test` test for each case.
@@ -64,12 +43,8 @@ export async function runVolumeDriverCase(
   await using fixture = await factory()
   await using trial = new Trial(fixture)
   const { requires } = conformanceCase
-  const offered = {
-    snapshots: fixture.driver.snapshots,
-    clones: fixture.driver.clones,
-    reopen: fixture.reopen,
-    reachable: fixture.reachable,
-  }
+  const { driver, reopen, reachable, imageOnBackend } = fixture
+  const offered = { ...features(driver), reopen, reachable, imageOnBackend }
   if (requires !== undefined && offered[requires] === undefined) return requires
   await fixture.driver.start(trial.call)
   await conformanceCase.run(trial)
@@ -78,115 +53,11 @@ export async function runVolumeDriverCase(
   return undefined
 }
 
-/** One case's run: the driver, and short ways to make, fill and compare volumes. */
-class Trial implements AsyncDisposable {
-  readonly fixture: VolumeDriverFixture
-  readonly call: Call = uncancelled()
-  driver: VolumeDriver
-  readonly #volumes = new Map<string, BackendVolume>()
-  readonly #snapshots = new Map<string, BackendSnapshot>()
-
-  constructor(fixture: VolumeDriverFixture) {
-    this.fixture = fixture
-    this.driver = fixture.driver
-  }
-
-  newVolume(sizeBytes = GiB): NewVolume {
-    const id = randomUUID()
-    const name = `volume-${id}`
-    return { id, name, sizeBytes, projectId: randomUUID(), type: this.fixture.type, metadata: {} }
-  }
-
-  /** Makes a volume, remembered so that it is removed again. */
-  async create(wanted: NewVolume = this.newVolume()): Promise<BackendVolume> {
-    this.remember(wanted, undefined)
-    return this.remember(wanted, (await this.driver.create(wanted, this.call)).providerLocation)
-  }
-
-  remember(wanted: NewVolume, providerLocation: string | undefined): BackendVolume {
-    const volume = { ...wanted, providerLocation }
-    this.#volumes.set(volume.id, volume)
-    return volume
-  }
-
-  async snapshot(volume: BackendVolume): Promise<BackendSnapshot> {
-    const id = randomUUID()
-    const wanted = { id, name: `snapshot-${id}`, volume }
-    this.#snapshots.set(id, { ...wanted, providerLocation: undefined })
-    const created = await present(this.driver.snapshots).create(wanted, this.call)
-    const snapshot = { ...wanted, providerLocation: created.providerLocation }
-    this.#snapshots.set(id, snapshot)
-    return snapshot
-  }
-
-  async fromSnapshot(snapshot: BackendSnapshot, wanted = this.newVolume()): Promise<BackendVolume> {
-    this.remember(wanted, undefined)
-    const created = await present(this.driver.snapshots).createVolume(snapshot, wanted, this.call)
-    return this.remember(wanted, created.providerLocation)
-  }
-
-  async clone(source: BackendVolume, wanted = this.newVolume()): Promise<BackendVolume> {
-    this.remember(wanted, undefined)
-    const created = await present(this.driver.clones).create(source, wanted, this.call)
-    return this.remember(wanted, created.providerLocation)
-  }
-
-  async withDevice<Result>(
-    volume: BackendVolume,
-    mode: 'r' | 'rw',
-    work: (device: BlockDevice) => Promise<Result>,
-  ): Promise<Result> {
-    await using device = await this.driver.open(volume, mode, this.call)
-    return await work(device)
-  }
-
-  async write(volume: BackendVolume, offset: number, data: Uint8Array): Promise<void> {
-    await this.withDevice(volume, 'rw', async (device) => {
-      await device.write(offset, data, this.call)
-      await device.flush(this.call)
-    })
-  }
-
-  async read(volume: BackendVolume, offset: number, length: number): Promise<Buffer> {
-    const bytes = await this.withDevice(volume, 'r', (device) => readBytes(device, offset, length, this.call))
-    return Buffer.from(bytes)
-  }
-
-  async size(volume: BackendVolume): Promise<number> {
-    return await this.withDevice(volume, 'r', async (device) => device.sizeBytes)
-  }
-
-  async removeEverything(): Promise<void> {
-    for (const snapshot of this.#snapshots.values()) {
-      await this.driver.snapshots?.delete(snapshot, this.call)
-    }
-    for (const volume of this.#volumes.values()) await this.driver.delete(volume, this.call)
-    this.#snapshots.clear()
-    this.#volumes.clear()
-  }
-
-  async restart(): Promise<void> {
-    await this.driver[Symbol.asyncDispose]()
-    this.driver = await present(this.fixture.reopen).call(this.fixture)
-    await this.driver.start(this.call)
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.removeEverything().catch(() => {}) // the case has failed by then and says why
-    await this.driver[Symbol.asyncDispose]()
-  }
+function features({ snapshots, clones, retype, manage, manageSnapshots, ...rest }: VolumeDriver) {
+  const { migration, groups, capabilities } = rest
+  const revert = snapshots?.revert
+  return { snapshots, clones, revert, retype, manage, manageSnapshots, migration, groups, capabilities }
 }
-
-function present<Feature>(feature: Feature | undefined): Feature {
-  assert.ok(feature !== undefined)
-  return feature
-}
-
-const equal = (actual: Uint8Array, expected: Uint8Array, what: string) =>
-  assert.ok(Buffer.compare(actual, expected) === 0, what)
-
-const hostA: Connector = { initiator: 'iqn.2026-01.example:host-a', host: 'host-a', ip: '127.0.0.1' }
-const hostB: Connector = { initiator: 'iqn.2026-01.example:host-b', host: 'host-b', ip: '127.0.0.1' }
 
 /** Every promise of the contract, by name. */
 export const volumeDriverCases: readonly VolumeDriverCase[] = [
@@ -485,4 +356,5 @@ export const volumeDriverCases: readonly VolumeDriverCase[] = [
       }
     },
   },
+  ...optionalFeatureCases,
 ]

@@ -1,6 +1,7 @@
 import type { BlockDevice } from '@emberglass/iscsi'
 import type { Call } from '../kernel/call.ts'
 import type { OptionSet } from '../kernel/config/options.ts'
+import type { ImageFacts } from './image-service.ts'
 
 /** What a driver is told of a volume's type. Extra specs keep their prefixes (`DF:replica_count`). */
 export interface VolumeTypeFacts {
@@ -61,7 +62,10 @@ export interface Pool {
   readonly name: string
   readonly totalBytes: number
   readonly freeBytes: number
-  /** As `get_pools` reports them, without the capacities: `vendor_name`, `storage_protocol`, `QoS_support`… */
+  /**
+   * As `get_pools` reports them, without the capacities: `vendor_name`, `storage_protocol`, `QoS_support`…, and
+   * `filter_function` and `goodness_function` where the driver has its own defaults for them.
+   */
   readonly capabilities: Readonly<Record<string, unknown>>
 }
 
@@ -88,6 +92,13 @@ export interface VolumeDriver extends AsyncDisposable {
   open(volume: BackendVolume, mode: 'r' | 'rw', call: Call): Promise<BlockDevice>
   readonly snapshots?: Snapshots
   readonly clones?: Clones
+  readonly retype?: Retype
+  readonly manage?: Manage
+  readonly manageSnapshots?: ManageSnapshots
+  readonly migration?: Migration
+  readonly imageClones?: ImageClones
+  readonly groups?: Groups
+  readonly capabilities?: Capabilities
 }
 
 export interface Snapshots {
@@ -97,11 +108,172 @@ export interface Snapshots {
   delete(snapshot: BackendSnapshot, call: Call): Promise<void>
   /** A new volume with the snapshot's bytes; may be larger: the rest reads as zeroes. */
   createVolume(snapshot: BackendSnapshot, volume: NewVolume, call: Call): Promise<Created>
+  /**
+   * Makes the volume's bytes the snapshot's, in place; the snapshot stays. The service has checked that nobody is
+   * attached, that it is the newest snapshot and that the sizes are equal. Absent: the service copies.
+   */
+  revert?(snapshot: BackendSnapshot, call: Call): Promise<void>
 }
 
 export interface Clones {
   /** A new volume with the source's bytes as they are now; may be larger; outlives its source. */
   create(source: BackendVolume, volume: NewVolume, call: Call): Promise<Created>
+}
+
+export interface Retype {
+  /**
+   * Gives a volume another type where it lies, attached or not. Decides before it changes anything, and puts back
+   * what it changed when it fails. Same type again: fine.
+   * @returns what forces a migration instead, as a sentence; undefined when the volume is of the new type now
+   */
+  change(volume: BackendVolume, request: RetypeRequest, call: Call): Promise<string | undefined>
+}
+
+export interface RetypeRequest {
+  readonly newType: VolumeTypeFacts
+  /** What differs between the types, scope included: `DF:replica_count`. */
+  readonly differences: TypeDifferences
+  /** Whether hosts use it: what would interrupt them is then a reason to migrate. */
+  readonly attached: boolean
+}
+
+/** Old and new value by key; undefined where a type does not have the key. */
+export interface TypeDifferences {
+  readonly extraSpecs: Readonly<Record<string, readonly [string | undefined, string | undefined]>>
+  readonly qosSpecs: Readonly<Record<string, readonly [string | undefined, string | undefined]>>
+}
+
+/** How somebody who manages a volume or snapshot names what lies on the backend: `source-name`, `source-id`. */
+export type ManageReference = Readonly<Record<string, string>>
+
+/** What lies on a backend and might be managed. */
+export interface Manageable {
+  readonly reference: ManageReference
+  readonly sizeBytes: number
+  readonly safeToManage: boolean
+  readonly reasonNotSafe: string | undefined
+  /** Id of the volume or snapshot that it is here (`cinder_id`). */
+  readonly managedAs: string | undefined
+  readonly extraInfo: Readonly<Record<string, unknown>> | undefined
+}
+
+/** A snapshot that might be managed. */
+export interface ManageableSnapshot extends Manageable {
+  /** The volume it is of. */
+  readonly sourceReference: ManageReference
+}
+
+/** What the service knows of a backend already. */
+export interface Known {
+  readonly volumes: readonly BackendVolume[]
+  readonly snapshots: readonly BackendSnapshot[]
+}
+
+export interface Manage {
+  /** Everything on the backend, ours included, in any order: the service sorts and pages. */
+  list(known: Known, call: Call): Promise<readonly Manageable[]>
+  /** @throws Invalid when the reference does not name one volume */
+  sizeBytes(reference: ManageReference, call: Call): Promise<number>
+  /**
+   * Makes what the reference names the volume's, its bytes untouched. Same id again: fine.
+   * @throws Invalid when the reference does not name one volume; Conflict when it is managed already
+   */
+  manage(volume: NewVolume, reference: ManageReference, call: Call): Promise<Created>
+  /** Forgets a volume, its bytes and its snapshots untouched; it can be managed again. Already gone: fine. */
+  unmanage(volume: BackendVolume, call: Call): Promise<void>
+}
+
+/** The same for snapshots of a volume that is managed. */
+export interface ManageSnapshots {
+  list(known: Known, call: Call): Promise<readonly ManageableSnapshot[]>
+  sizeBytes(volume: BackendVolume, reference: ManageReference, call: Call): Promise<number>
+  manage(
+    snapshot: Omit<BackendSnapshot, 'providerLocation'>,
+    reference: ManageReference,
+    call: Call,
+  ): Promise<Created>
+  unmanage(snapshot: BackendSnapshot, call: Call): Promise<void>
+}
+
+export interface Migration {
+  /**
+   * After a migration by copying: the volume keeps its id, its bytes are in what was made here as `copy`. From now on
+   * that is the volume, and names follow. When the old bytes lie on the same backend (or the same array), they are
+   * from now on those of `copy`, and the service deletes them as such. Repeats safely.
+   * Without this feature the service goes on calling the volume by the copy's id.
+   * @param volume as it was before, on whatever backend that was
+   */
+  adopt(volume: BackendVolume, copy: BackendVolume, call: Call): Promise<Adopted>
+}
+
+export interface Adopted {
+  /** What to remember of the volume. */
+  readonly volume: Created
+  /** What to remember of the old bytes, known by the copy's id now; undefined when they do not lie here. */
+  readonly old: Created | undefined
+}
+
+/** An image of which a volume is to be made. */
+export interface CloneableImage extends ImageFacts {
+  /** Projects that were let in and have accepted; empty when the requester may not list them. */
+  readonly acceptedBy: readonly string[]
+  /** URIs of its data, `datera://…`, `rbd://…`; empty when the Image API hides them. */
+  readonly locations: readonly string[]
+  /** Its disk as blocks, whatever its format, for a driver that keeps copies of images. Whoever opens it closes it. */
+  open(call: Call): Promise<BlockDevice>
+}
+
+export interface ImageClones {
+  /**
+   * A volume made of an image without its bytes passing through the service: the image lies on the same array, or
+   * the driver keeps a copy there. The result has the size asked for. Same id again: same volume.
+   * @returns undefined when that cannot be done here; nothing is left then, and the service copies
+   */
+  create(image: CloneableImage, volume: NewVolume, call: Call): Promise<Created | undefined>
+}
+
+export interface Groups {
+  /** Snapshots of several volumes, all of one moment; in the order of what was asked for. All or none. */
+  snapshot(
+    snapshots: readonly Omit<BackendSnapshot, 'providerLocation'>[],
+    call: Call,
+  ): Promise<readonly Created[]>
+}
+
+export interface Capabilities {
+  /** The settings that volume types may have on this backend, by key: `DF:replica_count`. */
+  properties(call: Call): Promise<Readonly<Record<string, CapabilityProperty>>>
+}
+
+/** One entry of `properties` in the answer of `/capabilities/{host}`. */
+export interface CapabilityProperty {
+  readonly title: string
+  readonly description: string
+  readonly type: 'string' | 'integer' | 'number' | 'boolean'
+  readonly minimum?: number
+  readonly maximum?: number
+  readonly enum?: readonly string[]
+  readonly default?: string | number | boolean
+}
+
+/** What differs between two types; no type counts as one without specs. */
+export function typeDifferences(
+  from: VolumeTypeFacts | undefined,
+  to: VolumeTypeFacts | undefined,
+): TypeDifferences {
+  return {
+    extraSpecs: mapDifferences(from?.extraSpecs ?? {}, to?.extraSpecs ?? {}),
+    qosSpecs: mapDifferences(from?.qosSpecs ?? {}, to?.qosSpecs ?? {}),
+  }
+}
+
+function mapDifferences(
+  from: Readonly<Record<string, string>>,
+  to: Readonly<Record<string, string>>,
+): TypeDifferences['extraSpecs'] {
+  const keys = [...new Set([...Object.keys(from), ...Object.keys(to)])].sort()
+  const pairs = keys.map((key) => [key, [from[key], to[key]] as const] as const)
+  return Object.fromEntries(pairs.filter(([, [before, after]]) => before !== after))
 }
 
 /** A driver's default export: its name, the names `volume_driver =` may have, its options, its factory. */

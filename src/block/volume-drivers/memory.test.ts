@@ -1,25 +1,66 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import type { BlockDevice } from '@emberglass/iscsi'
 import { GiB } from '../../kernel/bytes.ts'
-import type { Call } from '../../kernel/call.ts'
+import { type Call, uncancelled } from '../../kernel/call.ts'
 import {
   runVolumeDriverCase,
   type VolumeDriverFixture,
   volumeDriverCases,
   volumeDriverConformance,
 } from '../volume-driver.conformance.ts'
-import type { BackendVolume, Connector, NewVolume } from '../volume-driver.ts'
+import type {
+  BackendSnapshot,
+  BackendVolume,
+  CloneableImage,
+  Connector,
+  NewVolume,
+} from '../volume-driver.ts'
 import { MemoryVolumeDriver } from './memory.ts'
 
 const options = { poolName: 'memory', capacityBytes: 1_000 * GiB }
 
 function fixtureOf(driver: MemoryVolumeDriver): VolumeDriverFixture {
+  let imageVolume: BackendVolume | undefined
   return {
     driver,
-    leftovers: async () => driver.ids,
+    leftovers: async () => driver.ids.filter((id) => id !== imageVolume?.id),
+    imageOnBackend: async (data) => {
+      const call = uncancelled()
+      const id = randomUUID()
+      const wanted = { id, name: `image-${id}`, sizeBytes: GiB, projectId: id, type: undefined, metadata: {} }
+      imageVolume = { ...wanted, ...(await driver.create(wanted, call)) }
+      await using device = await driver.open(imageVolume, 'rw', call)
+      await device.write(0, data, call)
+      return imageAt(imageVolume)
+    },
     reachable: async (volume, connector) => driver.isAttached(volume.id, connector),
     [Symbol.asyncDispose]: async () => {},
+  }
+}
+
+/** An image whose data is a volume of the driver. */
+function imageAt(volume: BackendVolume): CloneableImage {
+  return {
+    id: volume.id,
+    name: 'image',
+    status: 'active',
+    visibility: 'private',
+    ownerProjectId: volume.projectId,
+    sizeBytes: volume.sizeBytes,
+    virtualSizeBytes: volume.sizeBytes,
+    diskFormat: 'raw',
+    containerFormat: 'bare',
+    minDiskGib: 0,
+    minRamMib: 0,
+    checksum: undefined,
+    osHashAlgo: undefined,
+    osHashValue: undefined,
+    properties: {},
+    acceptedBy: [],
+    locations: [volume.providerLocation ?? ''],
+    open: () => Promise.reject(new Error('the driver needs no data of it')),
   }
 }
 
@@ -100,6 +141,56 @@ const broken: readonly { caught: string; driver: () => MemoryVolumeDriver }[] = 
           await super.delete(volume, call).catch(() => {})
         }
       })(options),
+  },
+  {
+    caught: 'reverting brings the bytes',
+    driver: () => {
+      const driver = new MemoryVolumeDriver(options)
+      driver.snapshots.revert = async () => {}
+      return driver
+    },
+  },
+  {
+    caught: 'what was unmanaged is listed',
+    driver: () => {
+      const driver = new MemoryVolumeDriver(options)
+      driver.manage.unmanage = (volume, call) => driver.delete(volume, call)
+      return driver
+    },
+  },
+  {
+    caught: 'cannot be managed a second time',
+    driver: () => {
+      const driver = new MemoryVolumeDriver(options)
+      driver.manage.manage = async (volume) => ({ providerLocation: volume.id })
+      return driver
+    },
+  },
+  {
+    caught: 'a snapshot that was unmanaged',
+    driver: () => {
+      const driver = new MemoryVolumeDriver(options)
+      driver.manageSnapshots.unmanage = (snapshot: BackendSnapshot, call) =>
+        driver.snapshots.delete(snapshot, call)
+      return driver
+    },
+  },
+  {
+    caught: 'a migration within a backend',
+    driver: () => {
+      const driver = new MemoryVolumeDriver(options)
+      driver.migration.adopt = async (volume, copy) => ({ volume, old: copy })
+      return driver
+    },
+  },
+  {
+    caught: 'snapshots of a group',
+    driver: () => {
+      const driver = new MemoryVolumeDriver(options)
+      driver.groups.snapshot = (snapshots, call) =>
+        Promise.all(snapshots.map((snapshot) => driver.snapshots.create(snapshot, call)))
+      return driver
+    },
   },
 ]
 

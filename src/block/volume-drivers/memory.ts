@@ -1,172 +1,59 @@
-import { type BlockDevice, checkRange, type Done, type Extent } from '@emberglass/iscsi'
-import { GiB, KiB } from '../../kernel/bytes.ts'
+import { randomUUID } from 'node:crypto'
+import type { BlockDevice } from '@emberglass/iscsi'
+import { GiB } from '../../kernel/bytes.ts'
 import type { Call } from '../../kernel/call.ts'
 import { integer } from '../../kernel/config/options.ts'
-import { BackendError, Conflict, Invalid, NoCapacity, NotFound } from '../../kernel/errors.ts'
+import { Conflict, Invalid, NoCapacity, NotFound } from '../../kernel/errors.ts'
 import {
   type BackendSnapshot,
   type BackendVolume,
+  type CloneableImage,
   type Clones,
   type Connection,
   type Connector,
   type Created,
   defineVolumeDriver,
+  type Groups,
+  type ImageClones,
+  type Known,
+  type Manage,
+  type ManageReference,
+  type ManageSnapshots,
+  type Migration,
   type NewVolume,
   type Pool,
+  type Retype,
   type Snapshots,
   type VolumeDriver,
 } from '../volume-driver.ts'
+import { Contents, MemoryVolumeDevice } from './memory-device.ts'
 
-const pageBytes = 64 * KiB
-const blockSize = 512
-const providerLocation = (id: string) => `memory:${id}`
+const schema = 'memory:'
+const locationOf = ({ key }: { readonly key: string }): Created => ({ providerLocation: `${schema}${key}` })
 
-/** A page belongs to one holder; whoever else refers to it copies it before writing. */
-interface Page {
-  readonly holder: object
-  readonly bytes: Uint8Array
-}
-
-/** Sparse bytes; copies share their pages until one of them writes. */
-class Contents {
-  #holder: object = {}
-  #pages: Map<number, Page>
-
-  constructor(pages: Map<number, Page> = new Map()) {
-    this.#pages = pages
-  }
-
-  /** A copy of the moment: neither side sees what the other writes later. */
-  copy(): Contents {
-    this.#holder = {}
-    return new Contents(new Map(this.#pages))
-  }
-
-  page(index: number): Uint8Array | undefined {
-    return this.#pages.get(index)?.bytes
-  }
-
-  writable(index: number): Uint8Array {
-    const page = this.#pages.get(index)
-    if (page !== undefined && page.holder === this.#holder) return page.bytes
-    const bytes = page === undefined ? new Uint8Array(pageBytes) : page.bytes.slice()
-    this.#pages.set(index, { holder: this.#holder, bytes })
-    return bytes
-  }
-
-  drop(index: number): void {
-    this.#pages.delete(index)
-  }
+interface StoredSnapshot {
+  /** What stays when it is known by another id. */
+  readonly key: string
+  readonly sizeBytes: number
+  readonly contents: Contents
 }
 
 interface StoredVolume {
+  /** What stays when it is known by another id. */
+  readonly key: string
   sizeBytes: number
-  readonly contents: Contents
-  readonly snapshots: Map<string, { readonly sizeBytes: number; readonly contents: Contents }>
+  contents: Contents
+  /** By the id under which they are known, or `unmanaged-` and their key. */
+  readonly snapshots: Map<string, StoredSnapshot>
   /** Keys of the connectors that were let in. */
   readonly connectors: Set<string>
-}
-
-/** Calls `visit` for each page that a range touches. */
-function eachPage(
-  offset: number,
-  length: number,
-  visit: (index: number, start: number, end: number, done: number) => void,
-): void {
-  let done = 0
-  while (done < length) {
-    const at = offset + done
-    const start = at % pageBytes
-    const end = Math.min(pageBytes, start + length - done)
-    visit(Math.floor(at / pageBytes), start, end, done)
-    done += end - start
-  }
-}
-
-class MemoryVolumeDevice implements BlockDevice {
-  readonly blockSize = blockSize
-  readonly #volume: StoredVolume
-  readonly #writable: boolean
-
-  constructor(volume: StoredVolume, writable: boolean) {
-    this.#volume = volume
-    this.#writable = writable
-  }
-
-  get sizeBytes(): number {
-    return this.#volume.sizeBytes
-  }
-
-  read(offset: number, into: Uint8Array, call: { readonly signal: AbortSignal }): Done {
-    call.signal.throwIfAborted()
-    checkRange(this, offset, into.byteLength)
-    eachPage(offset, into.byteLength, (index, start, end, done) => {
-      const page = this.#volume.contents.page(index)
-      if (page === undefined) into.fill(0, done, done + end - start)
-      else into.set(page.subarray(start, end), done)
-    })
-    return undefined
-  }
-
-  write(offset: number, data: Uint8Array, call: { readonly signal: AbortSignal }): Done {
-    call.signal.throwIfAborted()
-    checkRange(this, offset, data.byteLength)
-    this.#checkWritable()
-    eachPage(offset, data.byteLength, (index, start, end, done) => {
-      this.#volume.contents.writable(index).set(data.subarray(done, done + end - start), start)
-    })
-    return undefined
-  }
-
-  async flush(call: { readonly signal: AbortSignal }): Promise<void> {
-    call.signal.throwIfAborted()
-  }
-
-  async unmap(offset: number, length: number, call: { readonly signal: AbortSignal }): Promise<void> {
-    call.signal.throwIfAborted()
-    checkRange(this, offset, length)
-    this.#checkWritable()
-    eachPage(offset, length, (index, start, end) => {
-      if (end - start === pageBytes) this.#volume.contents.drop(index)
-      else if (this.#volume.contents.page(index) !== undefined) {
-        this.#volume.contents.writable(index).fill(0, start, end)
-      }
-    })
-  }
-
-  async writeZeroes(offset: number, length: number, call: { readonly signal: AbortSignal }): Promise<void> {
-    await this.unmap(offset, length, call)
-  }
-
-  async extents(
-    offset: number,
-    length: number,
-    call: { readonly signal: AbortSignal },
-  ): Promise<readonly Extent[]> {
-    call.signal.throwIfAborted()
-    checkRange(this, offset, length)
-    const found: { offset: number; length: number; state: 'data' | 'hole' }[] = []
-    eachPage(offset, length, (index, start, end, done) => {
-      const state = this.#volume.contents.page(index) === undefined ? 'hole' : 'data'
-      const last = found.at(-1)
-      if (last?.state === state) last.length += end - start
-      else found.push({ offset: offset + done, length: end - start, state })
-    })
-    return found
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {}
-
-  #checkWritable(): void {
-    if (!this.#writable)
-      throw new BackendError('The volume was opened for reading only.', { left: 'nothing' })
-  }
 }
 
 /** Volumes in the memory of this process: for tests and for a look round. Nothing survives the process. */
 export class MemoryVolumeDriver implements VolumeDriver {
   readonly #poolName: string
   readonly #capacityBytes: number
+  /** By the id under which they are known, or `unmanaged-` and their key. */
   readonly #volumes = new Map<string, StoredVolume>()
 
   constructor(options: { poolName: string; capacityBytes: number }) {
@@ -255,20 +142,18 @@ export class MemoryVolumeDriver implements VolumeDriver {
     create: async (snapshot, call) => {
       call.signal.throwIfAborted()
       const stored = this.#find(snapshot.volume)
-      if (!stored.snapshots.has(snapshot.id)) {
-        const taken = { sizeBytes: stored.sizeBytes, contents: stored.contents.copy() }
-        stored.snapshots.set(snapshot.id, taken)
-      }
-      return { providerLocation: providerLocation(snapshot.id) }
+      return this.#take(stored, snapshot.id)
     },
     delete: async (snapshot, call) => {
       call.signal.throwIfAborted()
       this.#volumes.get(snapshot.volume.id)?.snapshots.delete(snapshot.id)
     },
     createVolume: async (snapshot: BackendSnapshot, volume, call) => {
-      const taken = this.#find(snapshot.volume).snapshots.get(snapshot.id)
-      if (taken === undefined) throw new NotFound(`Snapshot ${snapshot.id} is not on this backend.`)
-      return this.#add(volume, taken.contents.copy(), call)
+      return this.#add(volume, this.#findSnapshot(snapshot).contents.copy(), call)
+    },
+    revert: async (snapshot, call) => {
+      call.signal.throwIfAborted()
+      this.#find(snapshot.volume).contents = this.#findSnapshot(snapshot).contents.copy()
     },
   }
 
@@ -276,16 +161,154 @@ export class MemoryVolumeDriver implements VolumeDriver {
     create: async (source, volume, call) => this.#add(volume, this.#find(source).contents.copy(), call),
   }
 
+  readonly groups: Groups = {
+    snapshot: async (snapshots, call) => {
+      call.signal.throwIfAborted()
+      const volumes = snapshots.map(({ volume }) => this.#find(volume))
+      return volumes.map((stored, i) => this.#take(stored, snapshots[i]?.id ?? ''))
+    },
+  }
+
+  /** Types mean nothing here: every volume is of every type. */
+  readonly retype: Retype = {
+    change: async (volume, _request, call) => {
+      call.signal.throwIfAborted()
+      this.#find(volume)
+      return undefined
+    },
+  }
+
+  readonly manage: Manage = {
+    list: async (known: Known, call) => {
+      call.signal.throwIfAborted()
+      const ids = new Set(known.volumes.map(({ id }) => id))
+      return [...this.#volumes].map(([id, { key, sizeBytes, connectors }]) => ({
+        reference: { 'source-name': key },
+        sizeBytes,
+        ...safety(ids.has(id) ? id : undefined, connectors.size > 0),
+        extraInfo: undefined,
+      }))
+    },
+    sizeBytes: async (reference, call) => {
+      call.signal.throwIfAborted()
+      return this.#named(reference)[1].sizeBytes
+    },
+    manage: async (volume, reference, call) => {
+      call.signal.throwIfAborted()
+      const [id, stored] = this.#named(reference)
+      if (id !== volume.id) {
+        if (!id.startsWith(unmanaged)) throw new Conflict(`It is managed already, as volume ${id}.`)
+        rename(this.#volumes, id, volume.id)
+      }
+      return locationOf(stored)
+    },
+    unmanage: async (volume, call) => {
+      call.signal.throwIfAborted()
+      const stored = this.#volumes.get(volume.id)
+      if (stored !== undefined) rename(this.#volumes, volume.id, `${unmanaged}${stored.key}`)
+    },
+  }
+
+  readonly manageSnapshots: ManageSnapshots = {
+    list: async (known: Known, call) => {
+      call.signal.throwIfAborted()
+      const ids = new Set(known.snapshots.map(({ id }) => id))
+      return [...this.#volumes.values()].flatMap((stored) =>
+        [...stored.snapshots].map(([id, { key, sizeBytes }]) => ({
+          reference: { 'source-name': key },
+          sourceReference: { 'source-name': stored.key },
+          sizeBytes,
+          ...safety(ids.has(id) ? id : undefined, false),
+          extraInfo: undefined,
+        })),
+      )
+    },
+    sizeBytes: async (volume, reference, call) => {
+      call.signal.throwIfAborted()
+      return byReference(this.#find(volume).snapshots, reference)[1].sizeBytes
+    },
+    manage: async (snapshot, reference, call) => {
+      call.signal.throwIfAborted()
+      const { snapshots } = this.#find(snapshot.volume)
+      const [id, stored] = byReference(snapshots, reference)
+      if (id !== snapshot.id) {
+        if (!id.startsWith(unmanaged)) throw new Conflict(`It is managed already, as snapshot ${id}.`)
+        rename(snapshots, id, snapshot.id)
+      }
+      return locationOf(stored)
+    },
+    unmanage: async (snapshot, call) => {
+      call.signal.throwIfAborted()
+      const snapshots = this.#volumes.get(snapshot.volume.id)?.snapshots
+      const stored = snapshots?.get(snapshot.id)
+      if (stored !== undefined) rename(snapshots, snapshot.id, `${unmanaged}${stored.key}`)
+    },
+  }
+
+  readonly migration: Migration = {
+    adopt: async (volume, copy, call) => {
+      call.signal.throwIfAborted()
+      const [before, made] = [this.#volumes.get(volume.id), this.#volumes.get(copy.id)]
+      const isAdopted = before !== undefined && locationOf(before).providerLocation === copy.providerLocation
+      if (!isAdopted) {
+        if (made === undefined) throw new NotFound(`Volume ${copy.id} is not on this backend.`)
+        this.#volumes.set(volume.id, made)
+        if (before === undefined) this.#volumes.delete(copy.id)
+        else this.#volumes.set(copy.id, before)
+      }
+      const old = this.#volumes.get(copy.id)
+      return { volume: locationOf(this.#find(volume)), old: old && locationOf(old) }
+    },
+  }
+
+  /** An image whose location is a volume of this driver. */
+  readonly imageClones: ImageClones = {
+    create: async (image: CloneableImage, volume, call) => {
+      const isOpen = image.visibility === 'public' || image.visibility === 'community'
+      const isTheirs =
+        image.ownerProjectId === volume.projectId || image.acceptedBy.includes(volume.projectId)
+      if (!isOpen && !isTheirs) return undefined
+      const source = [...this.#volumes.values()].find((stored) =>
+        image.locations.includes(`${schema}${stored.key}`),
+      )
+      return source && this.#add(volume, source.contents.copy(), call)
+    },
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {}
+
+  #take(stored: StoredVolume, snapshotId: string): Created {
+    const { sizeBytes, contents, snapshots } = stored
+    const taken = snapshots.get(snapshotId) ?? { key: randomUUID(), sizeBytes, contents: contents.copy() }
+    snapshots.set(snapshotId, taken)
+    return locationOf(taken)
+  }
+
+  #findSnapshot(snapshot: BackendSnapshot): StoredSnapshot {
+    const taken = this.#find(snapshot.volume).snapshots.get(snapshot.id)
+    if (taken === undefined) throw new NotFound(`Snapshot ${snapshot.id} is not on this backend.`)
+    return taken
+  }
+
+  #named(reference: ManageReference): readonly [string, StoredVolume] {
+    return byReference(this.#volumes, reference)
+  }
 
   #add(volume: NewVolume, contents: Contents, call: Call): Created {
     call.signal.throwIfAborted()
-    if (!this.#volumes.has(volume.id)) {
-      this.#checkCapacity(volume.sizeBytes)
-      const { sizeBytes } = volume
-      this.#volumes.set(volume.id, { sizeBytes, contents, snapshots: new Map(), connectors: new Set() })
+    const earlier = this.#volumes.get(volume.id)
+    if (earlier !== undefined) return locationOf(earlier)
+    const { sizeBytes } = volume
+    this.#checkCapacity(sizeBytes)
+    const stored = {
+      key: randomUUID(),
+      sizeBytes,
+      contents,
+      snapshots: new Map(),
+      connectors: new Set<string>(),
     }
-    return { providerLocation: providerLocation(volume.id) }
+    this.#volumes.set(volume.id, stored)
+    return locationOf(stored)
   }
 
   #find(volume: { readonly id: string }): StoredVolume {
@@ -314,6 +337,34 @@ function connectorKey(connector: Connector): string {
   const key = connector.initiator ?? connector.host
   if (key === undefined) throw new Invalid('The connector names neither an initiator nor a host.')
   return key
+}
+
+const unmanaged = 'unmanaged-'
+
+/** Moves an entry to another name. */
+function rename<Stored>(map: Map<string, Stored> | undefined, from: string, to: string): void {
+  const stored = map?.get(from)
+  if (map === undefined || stored === undefined) return
+  map.delete(from)
+  map.set(to, stored)
+}
+
+function byReference<Stored extends { readonly key: string }>(
+  map: ReadonlyMap<string, Stored>,
+  reference: ManageReference,
+): readonly [string, Stored] {
+  const found = [...map].find(([, { key }]) => key === reference['source-name'])
+  if (found === undefined) {
+    throw new Invalid(
+      `Nothing here is called ${reference['source-name'] ?? 'that (source-name is missing)'}.`,
+    )
+  }
+  return found
+}
+
+function safety(managedAs: string | undefined, inUse: boolean) {
+  const reasonNotSafe = managedAs !== undefined ? 'already managed' : inUse ? 'in use' : undefined
+  return { safeToManage: reasonNotSafe === undefined, reasonNotSafe, managedAs }
 }
 
 export default defineVolumeDriver({
