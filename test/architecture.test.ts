@@ -32,7 +32,7 @@ const rooms: readonly Room[] = [
   { folder: 'src/kernel', ours: ['packages/iscsi'], packages: ['*'] },
   { folder: 'src/datera', ours: [...driverKernel, 'packages'], packages: [] },
   { folder: 'src/ceph', ours: [...driverKernel, 'packages/iscsi'], packages: ['koffi'] },
-  { folder: 'src/swift', ours: driverKernel, packages: ['undici'] },
+  { folder: 'src/swift', ours: [...driverKernel, 'src/clients'], packages: ['undici'] },
   { folder: 'src/s3', ours: driverKernel, packages: ['@aws-sdk/client-s3', '@aws-sdk/lib-storage'] },
   { folder: 'src/disk-image', ours: ['src/kernel', 'packages/iscsi'], packages: [] },
   {

@@ -58,3 +58,38 @@ export async function* regrouped(source: Bytes, chunkBytes: number): Bytes {
   }
   if (filled > 0) yield pending.subarray(0, filled)
 }
+
+/**
+ * Passes exactly the bytes that were announced.
+ * @throws Invalid when there are more of them, or fewer
+ */
+export async function* exactBytes(source: Bytes, sizeBytes: number): Bytes {
+  let total = 0
+  for await (const chunk of source) {
+    total += chunk.byteLength
+    if (total > sizeBytes) throw new Invalid(`The data is longer than the ${sizeBytes} bytes declared.`)
+    yield chunk
+  }
+  if (total < sizeBytes) throw new Invalid(`The data ended after ${total} of ${sizeBytes} bytes.`)
+}
+
+/** A source, and whether an error came out of it or of whoever consumed it. */
+export interface WatchedBytes {
+  readonly bytes: Bytes
+  /** Is it what the source's own iteration threw? */
+  threw(error: unknown): boolean
+}
+
+/** Watches a source, so that its errors can be told from those of its consumer. */
+export function watchBytes(source: Bytes): WatchedBytes {
+  let failure: { readonly error: unknown } | undefined
+  const watched = async function* (): Bytes {
+    try {
+      yield* source
+    } catch (error) {
+      failure = { error }
+      throw error
+    }
+  }
+  return { bytes: watched(), threw: (error) => failure !== undefined && failure.error === error }
+}
