@@ -1,0 +1,177 @@
+import type { Call } from '../kernel/call.ts'
+import { NotFound } from '../kernel/errors.ts'
+import type { CephCluster } from './cluster.ts'
+import { isErrno } from './failure.ts'
+import { RbdImage } from './image.ts'
+import { type Handle, handleIn, outHandle, type StructureName } from './library.ts'
+
+/** `RBD_IMAGE_OPTION_*` of `rbd/librbd.h`. */
+const imageOption = { order: 2, cloneFormat: 12 } as const
+
+/** How an image is laid out. */
+export interface ImageLayout {
+  /** Bytes of one object, a power of two; the cluster's default (4 MiB) when absent. */
+  readonly objectBytes?: number
+  /** 2: the parent's snapshot can go before the clone. 1: the snapshot has to be protected. Default: Ceph's choice. */
+  readonly cloneFormat?: 1 | 2
+}
+
+/** The images of one RADOS pool. Each method can be repeated. */
+export class RbdPool {
+  readonly cluster: CephCluster
+  readonly name: string
+  readonly io: Handle
+
+  constructor(cluster: CephCluster, name: string, io: Handle) {
+    this.cluster = cluster
+    this.name = name
+    this.io = io
+  }
+
+  /** @throws Conflict when an image of that name exists; NoCapacity */
+  async create(name: string, sizeBytes: number, layout: ImageLayout, call: Call): Promise<void> {
+    using options = this.#options(layout)
+    await this.cluster.run(call, 'rbd_create4', [this.io, name, sizeBytes, options.handle])
+  }
+
+  /** A copy-on-write child of a snapshot, in constant time. @throws NotFound, Conflict */
+  async clone(
+    parent: { readonly pool: RbdPool; readonly image: string; readonly snapshot: string },
+    name: string,
+    layout: ImageLayout,
+    call: Call,
+  ): Promise<void> {
+    using options = this.#options(layout)
+    const from = [parent.pool.io, parent.image, parent.snapshot]
+    await this.cluster.run(call, 'rbd_clone3', [...from, this.io, name, options.handle])
+  }
+
+  /** Already gone: fine. @throws Conflict when somebody has it open, or snapshots or clones are left */
+  async remove(name: string, call: Call): Promise<void> {
+    await this.#unlessGone(this.cluster.run(call, 'rbd_remove', [this.io, name]))
+  }
+
+  /** Out of sight, while clones still need it. Already gone: fine. @throws Conflict when somebody has it open */
+  async moveToTrash(name: string, call: Call): Promise<void> {
+    await this.#unlessGone(this.cluster.run(call, 'rbd_trash_move', [this.io, name, 0]))
+  }
+
+  /**
+   * Removes for good what lies in the trash and nothing needs any more.
+   * @param isOurs told the name that the image had
+   */
+  async sweepTrash(isOurs: (name: string) => boolean, call: Call): Promise<void> {
+    const entries = await this.#list<{ id: string; name: string }>(
+      'rbd_trash_list',
+      'rbd_trash_list_cleanup',
+      'rbd_trash_entry',
+      call,
+    )
+    for (const entry of entries.filter(({ name }) => isOurs(name))) {
+      try {
+        await this.cluster.run(call, 'rbd_trash_remove', [this.io, entry.id, false])
+      } catch (error) {
+        if (!isErrno(error, 'ENOENT', 'EBUSY', 'ENOTEMPTY', 'EPERM')) throw error
+      }
+    }
+  }
+
+  /** Renamed already: fine. @throws NotFound, Conflict */
+  async rename(from: string, to: string, call: Call): Promise<void> {
+    try {
+      await this.cluster.run(call, 'rbd_rename', [this.io, from, to])
+    } catch (error) {
+      if (!(error instanceof NotFound) || !(await this.exists(to, call))) throw error
+    }
+  }
+
+  async exists(name: string, call: Call): Promise<boolean> {
+    try {
+      await this.withImage(name, { readOnly: true }, async () => {}, call)
+      return true
+    } catch (error) {
+      if (error instanceof NotFound) return false
+      throw error
+    }
+  }
+
+  /** Names of every image, without those in the trash. */
+  async names(call: Call): Promise<readonly string[]> {
+    const images = await this.#list<{ name: string }>(
+      'rbd_list2',
+      'rbd_image_spec_list_cleanup',
+      'rbd_image_spec',
+      call,
+    )
+    return images.map(({ name }) => name)
+  }
+
+  /** Whoever opens an image closes it. @throws NotFound */
+  async open(
+    name: string,
+    how: { readonly readOnly: boolean; readonly snapshot?: string },
+    call: Call,
+  ): Promise<RbdImage> {
+    const out = outHandle()
+    const open = how.readOnly ? 'rbd_open_read_only' : 'rbd_open'
+    await this.cluster.run(call, open, [this.io, name, out, how.snapshot ?? null], async () => {
+      await this.cluster.library.run('rbd_close', handleIn(out))
+    })
+    return new RbdImage(this.cluster, `${this.name}/${name}`, handleIn(out), how.readOnly)
+  }
+
+  /** Opens an image for the time of a function. @throws NotFound, what the function throws */
+  async withImage<Result>(
+    name: string,
+    how: { readonly readOnly: boolean; readonly snapshot?: string },
+    body: (image: RbdImage) => Promise<Result>,
+    call: Call,
+  ): Promise<Result> {
+    await using image = await this.open(name, how, call)
+    return await body(image)
+  }
+
+  async #unlessGone(removing: Promise<number>): Promise<void> {
+    try {
+      await removing
+    } catch (error) {
+      if (!(error instanceof NotFound)) throw error
+    }
+  }
+
+  #options(layout: ImageLayout): { readonly handle: Handle } & Disposable {
+    const { library } = this.cluster
+    const out = outHandle()
+    library.call('rbd_image_options_create', out)
+    const handle = handleIn(out)
+    const set = (option: number, value: number) =>
+      library.call('rbd_image_options_set_uint64', handle, option, value)
+    if (layout.objectBytes !== undefined) set(imageOption.order, Math.log2(layout.objectBytes))
+    if (layout.cloneFormat !== undefined) set(imageOption.cloneFormat, layout.cloneFormat)
+    return { handle, [Symbol.dispose]: () => library.call('rbd_image_options_destroy', handle) }
+  }
+
+  async #list<Entry>(
+    list: 'rbd_list2' | 'rbd_trash_list',
+    cleanUp: 'rbd_image_spec_list_cleanup' | 'rbd_trash_list_cleanup',
+    structure: StructureName,
+    call: Call,
+  ): Promise<readonly Entry[]> {
+    const { library } = this.cluster
+    for (let capacity = 128; ; capacity *= 4) {
+      const memory = library.allocate(structure, capacity)
+      const count: (number | bigint)[] = [capacity]
+      try {
+        await this.cluster.run(call, list, [this.io, memory, count])
+        const found = Number(count[0])
+        const entries = library.structures<Entry>(memory, structure, found)
+        library.call(cleanUp, memory, found)
+        return entries
+      } catch (error) {
+        if (!isErrno(error, 'ERANGE')) throw error
+      } finally {
+        library.free(memory)
+      }
+    }
+  }
+}
