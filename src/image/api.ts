@@ -11,6 +11,7 @@ import { HttpFault, sendFault } from './faults.ts'
 import { imageRoutes } from './images/routes.ts'
 import { infoRoutes } from './info/routes.ts'
 import { memberRoutes } from './members/routes.ts'
+import { metadefRoutes } from './metadefs/routes.ts'
 import { schemaRoutes } from './schemas/routes.ts'
 import { tagRoutes } from './tags/routes.ts'
 import { taskRoutes } from './tasks/routes.ts'
@@ -76,6 +77,7 @@ export function createImageApi(environment: Environment, tokens: TokenValidator)
       taskRoutes(api)
       infoRoutes(api)
       schemaRoutes(api)
+      metadefRoutes(api)
       refuseOtherMethods(scope, methods)
     },
     { prefix: '/v2' },

@@ -4,6 +4,8 @@ import { PolicyRules, type PolicyTarget } from '../kernel/policy/rules.ts'
 const owner = 'project_id:%(project_id)s'
 const ofOwner = `role:admin or (role:member and ${owner})`
 const admin = 'role:admin'
+/** Of metadata definitions: the target's owner, or everybody when the namespace is public. */
+const seesNamespace = `role:admin or (role:reader and (${owner} or 'public':%(visibility)s))`
 
 /**
  * Who may do what, in oslo.policy's language; a policy file overrides rules by name. Targets: `project_id` is
@@ -42,6 +44,48 @@ export const defaultPolicy = {
 
   stores_info_detail: 'rule:service_api',
   copy_image: admin,
+
+  tasks_api_access: admin,
+  get_task: '@',
+  get_tasks: '@',
+  add_task: '@',
+
+  manage_image_cache: admin,
+  cache_list: admin,
+  cache_image: admin,
+  cache_delete: admin,
+  cache_clean: admin,
+  cache_prune: admin,
+  list_cached_nodes: admin,
+
+  metadef_default: '',
+  metadef_admin: admin,
+  get_metadef_namespace: seesNamespace,
+  get_metadef_namespaces: 'role:admin or role:reader',
+  modify_metadef_namespace: 'rule:metadef_admin',
+  add_metadef_namespace: 'rule:metadef_admin',
+  delete_metadef_namespace: 'rule:metadef_admin',
+  get_metadef_object: seesNamespace,
+  get_metadef_objects: seesNamespace,
+  modify_metadef_object: 'rule:metadef_admin',
+  add_metadef_object: 'rule:metadef_admin',
+  delete_metadef_object: 'rule:metadef_admin',
+  list_metadef_resource_types: seesNamespace,
+  get_metadef_resource_type: seesNamespace,
+  add_metadef_resource_type_association: 'rule:metadef_admin',
+  remove_metadef_resource_type_association: 'rule:metadef_admin',
+  get_metadef_property: seesNamespace,
+  get_metadef_properties: seesNamespace,
+  modify_metadef_property: 'rule:metadef_admin',
+  add_metadef_property: 'rule:metadef_admin',
+  remove_metadef_property: 'rule:metadef_admin',
+  get_metadef_tag: seesNamespace,
+  get_metadef_tags: seesNamespace,
+  modify_metadef_tag: 'rule:metadef_admin',
+  add_metadef_tag: 'rule:metadef_admin',
+  add_metadef_tags: 'rule:metadef_admin',
+  delete_metadef_tag: 'rule:metadef_admin',
+  delete_metadef_tags: 'rule:metadef_admin',
 } as const satisfies Readonly<Record<string, string>>
 
 export type PolicyRule = keyof typeof defaultPolicy

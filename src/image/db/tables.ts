@@ -66,12 +66,16 @@ export interface ImageMembersTable {
   updated_at: string
 }
 
+/** Work that goes on after its request has been answered. */
 export interface ImageTasksTable {
   id: string
+  /** `api_image_import`, `location_import`, or the older API's `import`. */
   type: string
+  /** `pending`, `processing`, `success` or `failure`. */
   status: string
   owner: string | null
-  image_id: string
+  /** Null for an `import` whose image has not been made yet. */
+  image_id: string | null
   request_id: string
   user_id: string
   /** JSON object. */
@@ -84,6 +88,66 @@ export interface ImageTasksTable {
   updated_at: string
 }
 
+/** A namespace of metadata definitions. */
+export interface MetadefNamespacesTable {
+  id: string
+  namespace: string
+  display_name: string | null
+  description: string | null
+  /** `public` or `private`. */
+  visibility: string
+  /** 0 or 1. */
+  protected: number
+  owner: string | null
+  created_at: string
+  updated_at: string
+}
+
+/** What the parts of a namespace have in common. */
+interface MetadefPart {
+  namespace_id: string
+  name: string
+  created_at: string
+  updated_at: string
+}
+
+export interface MetadefPropertiesTable extends MetadefPart {
+  /** JSON object: the property's schema, without its name. */
+  body: string
+}
+
+export interface MetadefObjectsTable extends MetadefPart {
+  description: string | null
+  /** JSON list of names. */
+  required: string
+  /** JSON object. */
+  properties: string
+}
+
+/** What a namespace is meant for; `name` is that of the resource type. */
+export interface MetadefAssociationsTable extends MetadefPart {
+  prefix: string | null
+  properties_target: string | null
+}
+
+export interface MetadefResourceTypesTable {
+  name: string
+  created_at: string
+  updated_at: string
+}
+
+/** What each node's cache holds, or is to fetch. */
+export interface ImageCacheTable {
+  image_id: string
+  node: string
+  /** `queued` or `cached`. */
+  state: string
+  size: number
+  hits: number
+  last_accessed: string
+  last_modified: string
+}
+
 export interface ImageTables extends JobTables {
   images: ImagesTable
   image_properties: ImagePropertiesTable
@@ -91,4 +155,11 @@ export interface ImageTables extends JobTables {
   image_locations: ImageLocationsTable
   image_members: ImageMembersTable
   image_tasks: ImageTasksTable
+  image_cache: ImageCacheTable
+  metadef_namespaces: MetadefNamespacesTable
+  metadef_properties: MetadefPropertiesTable
+  metadef_objects: MetadefObjectsTable
+  metadef_tags: MetadefPart
+  metadef_associations: MetadefAssociationsTable
+  metadef_resource_types: MetadefResourceTypesTable
 }
