@@ -2,6 +2,7 @@
 import type { Cancel } from '../block-device.ts'
 import type { LogicalUnit } from './logical-unit.ts'
 import type { Nexus } from './nexus.ts'
+import type { Direction } from './rate-limiter.ts'
 
 /** What a unit's commands may know of the target they are on. */
 export interface UnitHost {
@@ -41,10 +42,31 @@ export type Plan =
   | {
       readonly kind: 'collect'
       readonly length: number
+      readonly charge?: Charge
       readonly run: (data: Buffer, cancel: Cancel) => Outcome | Promise<Outcome>
     }
   /** Work that takes time and needs no Data-Out. */
-  | { readonly kind: 'run'; readonly run: (cancel: Cancel) => Promise<Outcome> }
+  | { readonly kind: 'run'; readonly charge?: Charge; readonly run: (cancel: Cancel) => Promise<Outcome> }
+
+/** What a command takes of its unit's limits. Bytes that it moves at the device. */
+export interface Charge {
+  readonly direction: Direction
+  readonly bytes: number
+}
+
+/** Undefined for commands that leave the medium alone. */
+export function chargeOf(plan: Plan): Charge | undefined {
+  switch (plan.kind) {
+    case 'read':
+    case 'write':
+      return { direction: plan.kind, bytes: plan.length }
+    case 'collect':
+    case 'run':
+      return plan.charge
+    default:
+      return undefined
+  }
+}
 
 export interface CommandDefinition {
   readonly name: string

@@ -4,6 +4,7 @@ import { ScsiError } from '../errors.ts'
 import type { NexusId } from './nexus.ts'
 import { PersistentReservations } from './persistent-reservations.ts'
 import { RangeLock } from './range-lock.ts'
+import { isLimited, RateLimiter, type RateLimits } from './rate-limiter.ts'
 import { Conditions, type Sense } from './sense.ts'
 import { ScsiStatus } from './status.ts'
 
@@ -23,6 +24,8 @@ export interface LogicalUnitConfig {
   readonly revision?: string
   /** Writes end with DATA PROTECT, and the WP bit says so beforehand. Default false. */
   readonly readOnly?: boolean
+  /** What the unit does in a second at most; no limit when left out. `IscsiTarget.setLimits` changes it. */
+  readonly limits?: RateLimits
 }
 
 /** Bytes that one slice of a long operation covers, so that other commands are served in between. */
@@ -44,6 +47,8 @@ export class LogicalUnit {
   softwareWriteProtect = false
   /** D_SENSE of the control mode page. */
   descriptorSense = false
+  /** Undefined while there is no limit. */
+  limiter: RateLimiter | undefined
   readonly #attentions = new Map<NexusId, Sense[]>()
   /** Nexuses that have been here since power on, the latest last. */
   readonly #known = new Set<NexusId>()
@@ -52,6 +57,14 @@ export class LogicalUnit {
     this.config = config
     this.device = config.device
     this.blockSize = config.device.blockSize
+    if (config.limits) this.setLimits(config.limits)
+  }
+
+  /** Changes the limits, also for commands that wait. @throws RangeError when one is not above 0 */
+  setLimits(limits: RateLimits): void {
+    if (this.limiter) this.limiter.change(limits)
+    if (!isLimited(limits)) this.limiter = undefined
+    else this.limiter ??= new RateLimiter(limits)
   }
 
   get blocks(): number {

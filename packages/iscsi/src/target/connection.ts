@@ -10,8 +10,9 @@ import { serialAdd } from '../serial.ts'
 import { readWith } from './accept.ts'
 import { PduWriter } from './pdu-writer.ts'
 import { type PduHandler, Receiver } from './receiver.ts'
+import { QUEUE_DEPTH } from './scsi-commands.ts'
 import { Sender, type SlabPool } from './sender.ts'
-import { QUEUE_DEPTH, type Session, type SessionLink } from './session.ts'
+import type { Session, SessionLink } from './session.ts'
 
 /** Data segments during login: the default of MaxRecvDataSegmentLength. */
 const LOGIN_SEGMENT_BYTES = 8192

@@ -100,7 +100,7 @@ export class DataOutReceiver {
     }
     task.sequenceEnd = 0
     this.#returnSolicited(task)
-    this.#sequenceDone(task)
+    task.inTurn(() => this.#sequenceDone(task))
   }
 
   #sequenceDone(task: Task): void {

@@ -6,48 +6,30 @@
 import type { Cancel } from '../block-device.ts'
 import type { BufferPool } from '../buffer-pool.ts'
 import type { SessionParameters } from '../login/negotiate.ts'
-import { decodeDataOut } from '../pdu/data-out.ts'
-import { FINAL, HEADER_BYTES, isImmediate, NO_TAG, Opcode, opcodeOf } from '../pdu/header.ts'
+import { HEADER_BYTES, isImmediate, Opcode, opcodeOf } from '../pdu/header.ts'
 import { decodeLogoutRequest, type LogoutRequest } from '../pdu/logout-request.ts'
 import { LogoutResponseCode } from '../pdu/logout-response.ts'
-import { readLun } from '../pdu/lun.ts'
 import { decodeNopOut, type NopOut } from '../pdu/nop-out.ts'
 import { RejectReason } from '../pdu/reject.ts'
 import { decodeTaskManagementRequest } from '../pdu/task-management-request.ts'
 import { decodeTextRequest, type TextRequest } from '../pdu/text-request.ts'
-import type { Outcome, Plan } from '../scsi/command-table.ts'
-import { planCommand, planWithoutUnit, senseOf } from '../scsi/commands.ts'
-import { checkCondition } from '../scsi/logical-unit.ts'
 import type { Nexus } from '../scsi/nexus.ts'
-import { Conditions, encodeSense } from '../scsi/sense.ts'
-import { ScsiStatus } from '../scsi/status.ts'
 import { serialAdd, serialDistance } from '../serial.ts'
 import {
-  type AnswerHost,
   logoutResponse,
   sendLogoutResponse,
   sendPing,
   sendPong,
   sendReject,
-  sendScsiResponse,
   sendSessionDropped,
   sendTaskManagementResponse,
 } from './answers.ts'
-import { DataInSender } from './data-in.ts'
-import { type DataOutHost, DataOutReceiver } from './data-out.ts'
 import type { PduWriter } from './pdu-writer.ts'
 import type { PduHandler } from './receiver.ts'
+import { type CommandHost, MAX_IMMEDIATE, QUEUE_DEPTH, ScsiCommands } from './scsi-commands.ts'
 import type { IscsiTarget } from './target.ts'
-import { Task } from './task.ts'
 import { runTaskManagement } from './task-management.ts'
 import { TextExchange } from './text-exchange.ts'
-
-/** Commands an initiator may have outstanding. */
-export const QUEUE_DEPTH = 128
-/** Immediate commands and pings that may be pending beside those. */
-const MAX_IMMEDIATE = 16
-/** Data-Out PDUs for tasks that do not exist, after which the connection is dropped. */
-const MAX_STRAY_DATA = 100
 
 /** What a session needs of its connection. */
 export interface SessionLink {
@@ -76,14 +58,14 @@ export interface SessionOptions {
 /** What the data segment that is arriving belongs to. */
 type Arriving =
   | { readonly kind: 'nothing' }
-  | { readonly kind: 'command'; readonly task: Task; readonly bytes: number; readonly final: boolean }
-  | { readonly kind: 'data'; readonly task: Task; readonly bytes: number; readonly final: boolean }
+  | { readonly kind: 'command' }
   | { readonly kind: 'ping'; readonly pdu: NopOut; readonly data: Buffer }
   | { readonly kind: 'text'; readonly pdu: TextRequest; readonly header: Buffer; readonly data: Buffer }
 
 const NOTHING: Arriving = { kind: 'nothing' }
+const COMMAND: Arriving = { kind: 'command' }
 
-export class Session implements PduHandler, DataOutHost, AnswerHost {
+export class Session implements PduHandler, CommandHost {
   readonly nexus: Nexus
   readonly target: IscsiTarget | undefined
   readonly parameters: SessionParameters
@@ -91,24 +73,16 @@ export class Session implements PduHandler, DataOutHost, AnswerHost {
   readonly writer: PduWriter
   readonly connectedAt = new Date()
   readonly cancel: Cancel
-  sinkAt = 0
   /** When the session is gone and none of its I/O is at a device. */
   readonly ended: Promise<void>
   readonly #end: () => void
   readonly #abort = new AbortController()
   readonly #link: SessionLink
   readonly #cid: number
-  readonly #tasks = new Map<number, Task>()
-  readonly #draining = new Set<number>()
-  /** Aborted tasks that are still at a device. */
-  readonly #leaving = new Set<Promise<void>>()
-  readonly #dataIn: DataInSender
-  readonly #dataOut: DataOutReceiver
+  readonly #commands: ScsiCommands
   readonly #text: TextExchange
   #expCmdSn: number
   #statSn: number
-  #immediate = 0
-  #stray = 0
   #arriving: Arriving = NOTHING
   #closing = false
 
@@ -126,11 +100,8 @@ export class Session implements PduHandler, DataOutHost, AnswerHost {
     const { promise, resolve } = Promise.withResolvers<void>()
     this.ended = promise
     this.#end = resolve
-    const { peerMaxRecvDataSegmentLength, maxBurstLength } = options.parameters
-    this.#dataIn = new DataInSender(this, peerMaxRecvDataSegmentLength, maxBurstLength)
-    this.#dataOut = new DataOutReceiver(this)
+    this.#commands = new ScsiCommands(this)
     this.#text = new TextExchange(this, options.sendTargets, options.target?.name)
-    this.writer.sender.onDrained = () => this.#dataIn.drained()
     this.target?.join(this)
   }
 
@@ -138,8 +109,13 @@ export class Session implements PduHandler, DataOutHost, AnswerHost {
     return this.#link.remoteAddress
   }
 
+  /** Where in the buffer that `header` returned the data segment begins. */
+  get sinkAt(): number {
+    return this.#arriving === COMMAND ? this.#commands.sinkAt : 0
+  }
+
   numbers(): { expCmdSn: number; maxCmdSn: number } {
-    const room = Math.max(0, QUEUE_DEPTH - this.#tasks.size)
+    const room = Math.max(0, QUEUE_DEPTH - this.#commands.tasks.size)
     return { expCmdSn: this.#expCmdSn, maxCmdSn: serialAdd(this.#expCmdSn, room - 1) }
   }
 
@@ -158,7 +134,6 @@ export class Session implements PduHandler, DataOutHost, AnswerHost {
 
   header(from: Buffer, at: number, dataLength: number, additional: Buffer | undefined): Buffer | undefined {
     this.#arriving = NOTHING
-    this.sinkAt = 0
     const opcode = opcodeOf(from, at)
     if (this.#closing) return undefined
     if (additional) {
@@ -166,7 +141,10 @@ export class Session implements PduHandler, DataOutHost, AnswerHost {
       this.reject(RejectReason.commandNotSupported, from, at)
       return undefined
     }
-    if (opcode === Opcode.dataOut) return this.#dataOutHeader(from, at, dataLength)
+    if (opcode === Opcode.dataOut) {
+      this.#arriving = COMMAND
+      return this.#commands.dataOut(from, at, dataLength)
+    }
     if (opcode !== Opcode.snack && !this.#consume(from, at)) return undefined
     if (
       !this.target &&
@@ -179,7 +157,8 @@ export class Session implements PduHandler, DataOutHost, AnswerHost {
     }
     switch (opcode) {
       case Opcode.scsiCommand:
-        return this.#command(from, at, dataLength)
+        this.#arriving = COMMAND
+        return this.#commands.command(from, at, dataLength)
       case Opcode.nopOut: {
         const pdu = decodeNopOut(from, at)
         const data = Buffer.allocUnsafe(dataLength)
@@ -212,15 +191,8 @@ export class Session implements PduHandler, DataOutHost, AnswerHost {
     const arriving = this.#arriving
     this.#arriving = NOTHING
     if (arriving.kind === 'nothing' || this.#closing) return
-    if (arriving.kind === 'command' || arriving.kind === 'data') {
-      const { task, bytes, final } = arriving
-      if (task.aborted) return
-      if (!digestOk) {
-        this.fail(task, checkCondition(Conditions.protocolServiceCrcError))
-        return
-      }
-      if (arriving.kind === 'data') task.nextDataSn += 1
-      this.#dataOut.arrived(task, bytes, final)
+    if (arriving.kind === 'command') {
+      this.#commands.dataArrived(digestOk)
       return
     }
     if (!digestOk) return
@@ -229,7 +201,7 @@ export class Session implements PduHandler, DataOutHost, AnswerHost {
   }
 
   broken(reason: string): void {
-    this.#link.drop(reason)
+    this.drop(reason)
   }
 
   /** Counts a command's number. False: it is outside the window and is ignored. */
@@ -237,234 +209,14 @@ export class Session implements PduHandler, DataOutHost, AnswerHost {
     const cmdSn = from.readUInt32BE(at + 24)
     if (isImmediate(from, at)) return true
     const ahead = serialDistance(this.#expCmdSn, cmdSn)
-    if (ahead < 0 || ahead > QUEUE_DEPTH - 1 - this.#tasks.size) return false
+    if (ahead < 0 || ahead > QUEUE_DEPTH - 1 - this.#commands.tasks.size) return false
     if (ahead > 0) {
       // With one connection commands cannot overtake each other: one is missing for good.
-      this.#link.drop(`command number ${cmdSn} came where ${this.#expCmdSn} was due`)
+      this.drop(`command number ${cmdSn} came where ${this.#expCmdSn} was due`)
       return false
     }
     this.#expCmdSn = serialAdd(cmdSn, 1)
     return true
-  }
-
-  #command(from: Buffer, at: number, dataLength: number): Buffer | undefined {
-    const tag = from.readUInt32BE(at + 16)
-    const flags = from.readUInt8(at + 1)
-    const immediate = isImmediate(from, at)
-    if (tag === NO_TAG || this.#tasks.has(tag)) {
-      this.reject(tag === NO_TAG ? RejectReason.invalidField : RejectReason.taskInProgress, from, at)
-      return undefined
-    }
-    if (immediate && this.#immediate >= MAX_IMMEDIATE) {
-      this.reject(RejectReason.tooManyImmediateCommands, from, at)
-      return undefined
-    }
-    const expected = from.readUInt32BE(at + 20)
-    const lun = readLun(from, at + 8)
-    const unit = this.target?.unit(lun)
-    const task = new Task({
-      initiatorTaskTag: tag,
-      lun,
-      unit,
-      immediate,
-      expectedOut: (flags & 0x20) !== 0 ? expected : 0,
-      expectedIn: (flags & 0x40) !== 0 ? expected : 0,
-    })
-    this.#tasks.set(tag, task)
-    this.#draining.delete(tag)
-    if (immediate) this.#immediate += 1
-    const final = (flags & FINAL) !== 0
-    if (!final) this.#drain(tag)
-    try {
-      const cdb = Buffer.from(from.subarray(at + 32, at + HEADER_BYTES))
-      task.plan = this.#plan(task, cdb)
-      const takesData = task.plan.kind === 'write' || task.plan.kind === 'collect'
-      if (takesData && !this.#dataOut.prepare(task, dataLength, final)) {
-        this.finish(task, { status: ScsiStatus.taskSetFull })
-        return undefined
-      }
-      if (!takesData) {
-        this.#start(task)
-        return undefined
-      }
-    } catch (error) {
-      this.fail(task, error)
-      return undefined
-    }
-    this.#arriving = { kind: 'command', task, bytes: dataLength, final: task.sequenceEnd === dataLength }
-    return task.buffer
-  }
-
-  #plan(task: Task, cdb: Buffer): Plan {
-    const target = this.target
-    if (!target) throw checkCondition(Conditions.logicalUnitNotSupported)
-    if (!task.unit) return planWithoutUnit(cdb, target)
-    return planCommand({
-      unit: task.unit,
-      nexus: this.nexus,
-      host: target,
-      cdb,
-      dataOutLength: task.expectedOut,
-    })
-  }
-
-  /** A command that takes no data from the initiator. */
-  #start(task: Task): void {
-    const { plan, unit } = task
-    if (plan.kind === 'done') {
-      this.finish(task, plan)
-      return
-    }
-    if (plan.kind === 'read') {
-      if (!plan.durable || !unit) {
-        this.#startRead(task, plan.length)
-        return
-      }
-      this.#wait(task, unit.flush(this.cancel), () => this.#startRead(task, plan.length))
-      return
-    }
-    if (plan.kind === 'run') {
-      let outcome: Outcome = {}
-      const run = plan.run(this.cancel).then((result) => {
-        outcome = result
-      })
-      this.#wait(task, run, () => this.finish(task, outcome))
-    }
-  }
-
-  #wait(task: Task, work: Promise<void>, then: () => void): void {
-    task.begin()
-    work.then(
-      () => {
-        task.end()
-        if (task.aborted) this.discard(task)
-        else then()
-      },
-      (error: unknown) => {
-        task.end()
-        if (task.aborted) this.discard(task)
-        else this.fail(task, error)
-      },
-    )
-  }
-
-  #startRead(task: Task, length: number): void {
-    task.total = Math.min(length, task.expectedIn)
-    if (task.total === 0) {
-      this.#respond(task, ScsiStatus.good, undefined, length)
-      return
-    }
-    this.#dataIn.start(task, length)
-  }
-
-  #dataOutHeader(from: Buffer, at: number, dataLength: number): Buffer | undefined {
-    const pdu = decodeDataOut(from, at)
-    const task = this.#tasks.get(pdu.initiatorTaskTag)
-    if (!task || task.aborted) {
-      if (this.#draining.has(pdu.initiatorTaskTag)) {
-        if (pdu.final) this.#draining.delete(pdu.initiatorTaskTag)
-        return undefined
-      }
-      this.#stray += 1
-      if (this.#stray > MAX_STRAY_DATA) this.#link.drop('too much data for tasks that do not exist')
-      return undefined
-    }
-    if (!this.#dataOut.accepts(task, pdu)) {
-      // Unsolicited data beyond what the command takes is thrown away.
-      if (task.sequenceEnd <= task.received && this.#draining.has(pdu.initiatorTaskTag)) {
-        if (pdu.final) this.#draining.delete(pdu.initiatorTaskTag)
-        return undefined
-      }
-      // The command must not succeed; what else comes for it is thrown away.
-      if (!pdu.final) this.#drain(pdu.initiatorTaskTag)
-      this.fail(task, checkCondition(Conditions.notEnoughUnsolicitedData))
-      return undefined
-    }
-    if (pdu.final) this.#draining.delete(pdu.initiatorTaskTag)
-    const final = pdu.final || task.received + dataLength === task.sequenceEnd
-    this.#arriving = { kind: 'data', task, bytes: dataLength, final }
-    this.sinkAt = task.received - task.bufferStart
-    return task.buffer
-  }
-
-  /** Data that comes for a task after its end, up to the final PDU, is no error. */
-  #drain(tag: number): void {
-    this.#draining.add(tag)
-    if (this.#draining.size > 2 * QUEUE_DEPTH) this.#link.drop('too many commands without their data')
-  }
-
-  // --- ending tasks ---
-
-  /** Ends a task with what its command answered. */
-  finish(task: Task, outcome: Outcome): void {
-    const { data, status = ScsiStatus.good } = outcome
-    if (status === ScsiStatus.good && data) {
-      task.inData = data
-      this.#startRead(task, data.byteLength)
-      return
-    }
-    const { plan } = task
-    const moved = plan.kind === 'write' || plan.kind === 'collect' ? plan.length : 0
-    this.#respond(
-      task,
-      status,
-      undefined,
-      status === ScsiStatus.good || status === ScsiStatus.conditionMet ? moved : 0,
-    )
-  }
-
-  fail(task: Task, error: unknown): void {
-    const { status, sense } = senseOf(error)
-    const data =
-      status === ScsiStatus.checkCondition ? encodeSense(sense, task.unit?.descriptorSense) : undefined
-    this.#respond(task, status, data, 0)
-  }
-
-  /** @param moved bytes that the command moved or would have, for the residual */
-  #respond(task: Task, status: number, sense: Buffer | undefined, moved: number): void {
-    if (task.aborted) {
-      this.discard(task)
-      return
-    }
-    this.#remove(task)
-    sendScsiResponse(this, task, { status, sense, moved })
-  }
-
-  complete(task: Task): { statSn: number } {
-    this.#remove(task)
-    return { statSn: this.takeStatSn() }
-  }
-
-  discard(task: Task): void {
-    this.#dataOut.release(task)
-  }
-
-  #remove(task: Task): void {
-    if (this.#tasks.delete(task.initiatorTaskTag) && task.immediate) this.#immediate -= 1
-    this.#dataOut.release(task)
-  }
-
-  /** Tags of the tasks on a LUN (of all when left out). */
-  tasksOf(lun?: number): number[] {
-    return [...this.#tasks.values()]
-      .filter((task) => lun === undefined || task.lun === lun)
-      .map((task) => task.initiatorTaskTag)
-  }
-
-  /** Ends a task without an answer; resolves when nothing of it is at the device. */
-  async abort(tag: number): Promise<void> {
-    const task = this.#tasks.get(tag)
-    if (!task) return
-    task.aborted = true
-    if (this.#tasks.delete(tag) && task.immediate) this.#immediate -= 1
-    const idle = task.idle()
-    if (!idle) {
-      this.discard(task)
-      return
-    }
-    this.#leaving.add(idle)
-    await idle
-    this.#leaving.delete(idle)
   }
 
   // --- answered at once ---
@@ -476,14 +228,15 @@ export class Session implements PduHandler, DataOutHost, AnswerHost {
 
   #taskManagement(from: Buffer, at: number): void {
     const request = decodeTaskManagementRequest(from, at)
+    const { tasks } = this.#commands
     // The pings and resets of a flood wait for each other in the socket's buffers, not in ours.
-    if (this.#immediate >= MAX_IMMEDIATE) {
+    if (tasks.immediate >= MAX_IMMEDIATE) {
       this.reject(RejectReason.tooManyImmediateCommands, from, at)
       return
     }
-    this.#immediate += 1
+    tasks.immediate += 1
     const answer = (response: number): void => {
-      this.#immediate -= 1
+      tasks.immediate -= 1
       if (!this.#closing) sendTaskManagementResponse(this, request.initiatorTaskTag, response)
     }
     void runTaskManagement(this, request, answer)
@@ -496,7 +249,7 @@ export class Session implements PduHandler, DataOutHost, AnswerHost {
       return
     }
     this.#closing = true
-    void Promise.all(this.tasksOf().map((tag) => this.abort(tag))).then(() => {
+    void this.#commands.tasks.abortAll().then(() => {
       sendLogoutResponse(this, request.initiatorTaskTag, response)
       this.#link.finish('the initiator logged out')
     })
@@ -506,13 +259,29 @@ export class Session implements PduHandler, DataOutHost, AnswerHost {
     sendReject(this, reason, header, at)
   }
 
+  drop(reason: string): void {
+    this.#link.drop(reason)
+  }
+
+  // --- tasks, for task management ---
+
+  /** Tags of the tasks on a LUN (of all when left out). */
+  tasksOf(lun?: number): number[] {
+    return this.#commands.tasks.tags(lun)
+  }
+
+  /** Ends a task without an answer; resolves when nothing of it is at the device. */
+  abort(tag: number): Promise<void> {
+    return this.#commands.tasks.abort(tag)
+  }
+
   // --- ending the session ---
 
   /** Tells the initiator that its session is over, then closes the connection. Resolves when its I/O has ended. */
   async close(reason: string): Promise<void> {
     if (!this.#closing) {
       this.#closing = true
-      await Promise.all(this.tasksOf().map((tag) => this.abort(tag)))
+      await this.#commands.tasks.abortAll()
       sendSessionDropped(this)
       this.#link.finish(reason)
     }
@@ -523,8 +292,7 @@ export class Session implements PduHandler, DataOutHost, AnswerHost {
   connectionClosed(): void {
     this.#closing = true
     // Whoever waits for room or data has nothing at the device: only that is waited for.
-    const aborted = this.tasksOf().map((tag) => this.abort(tag))
-    const waiting = Promise.all([...aborted, ...this.#leaving])
+    const waiting = this.#commands.tasks.abortAll()
     this.#abort.abort(new Error('the iSCSI session has ended'))
     void waiting.finally(() => {
       this.target?.leave(this)

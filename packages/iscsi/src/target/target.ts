@@ -6,6 +6,7 @@ import { MAX_LUN } from '../pdu/lun.ts'
 import type { UnitHost } from '../scsi/command-table.ts'
 import { LogicalUnit, type LogicalUnitConfig } from '../scsi/logical-unit.ts'
 import type { NexusId } from '../scsi/nexus.ts'
+import type { RateLimits } from '../scsi/rate-limiter.ts'
 import { Conditions } from '../scsi/sense.ts'
 import type { Session } from './session.ts'
 
@@ -131,6 +132,15 @@ export class IscsiTarget implements UnitHost {
   /** The device has grown: initiators are told with their next command. */
   capacityChanged(lun: number): void {
     this.#units.get(lun)?.raiseAttention(Conditions.capacityChanged)
+  }
+
+  /**
+   * Limits what a LUN does in a second, from now on and also for the commands that wait; `{}` lifts all limits. A LUN
+   * that is not there is fine.
+   * @throws RangeError when a limit is not above 0; nothing has changed then
+   */
+  setLimits(lun: number, limits: RateLimits): void {
+    this.#units.get(lun)?.setLimits(limits)
   }
 
   /** Those that are logged in, oldest first. */

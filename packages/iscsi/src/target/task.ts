@@ -1,6 +1,7 @@
 /** One SCSI command under way in a session. */
 import type { Plan } from '../scsi/command-table.ts'
 import type { LogicalUnit } from '../scsi/logical-unit.ts'
+import type { Ticket } from '../scsi/rate-limiter.ts'
 
 export class Task {
   readonly initiatorTaskTag: number
@@ -36,6 +37,9 @@ export class Task {
   inData: Buffer | undefined
 
   aborted = false
+  /** Set while the unit's limits hold the task back. */
+  ticket: Ticket | undefined
+  #whenInTurn: (() => void) | undefined
   /** Work at the device that has not come back. */
   busy = 0
   #whenIdle: (() => void)[] = []
@@ -54,6 +58,31 @@ export class Task {
     this.immediate = fields.immediate
     this.expectedOut = fields.expectedOut
     this.expectedIn = fields.expectedIn
+  }
+
+  /** Goes on at once, or when the unit's limits let the task begin. */
+  inTurn(goOn: () => void): void {
+    if (this.ticket) this.#whenInTurn = goOn
+    else goOn()
+  }
+
+  takeTurn(): void {
+    this.ticket = undefined
+    const goOn = this.#whenInTurn
+    this.#whenInTurn = undefined
+    goOn?.()
+  }
+
+  /** The task ends: it waits for no turn any more. */
+  leaveQueue(): void {
+    this.ticket?.cancel()
+    this.ticket = undefined
+    this.#whenInTurn = undefined
+  }
+
+  abort(): void {
+    this.aborted = true
+    this.leaveQueue()
   }
 
   /** Resolves when nothing of this task is at the device any more; undefined when that is so already. */

@@ -29,6 +29,7 @@ function unmap({ unit, cdb }: CommandContext): Plan {
   return {
     kind: 'collect',
     length,
+    charge: { direction: 'write', bytes: 0 },
     run: async (list, cancel) => {
       for (const range of unmapRanges(unit, list)) {
         await inSlices(range, UNMAP_SLICE_BYTES, (offset, bytes) => unit.unmap(offset, bytes, cancel))
@@ -74,10 +75,17 @@ function writeSame(context: CommandContext): Plan {
   const length = blocks * unit.blockSize
   if (length > MAX_WRITE_SAME_BYTES) throw checkCondition(Conditions.invalidFieldInCommand)
   const range = { offset, length }
-  if (noData) return { kind: 'run', run: (cancel) => fill(unit, range, undefined, mayUnmap, cancel) }
+  // Zeroes and holes move no bytes; a pattern moves all of them.
+  if (noData)
+    return {
+      kind: 'run',
+      charge: { direction: 'write', bytes: 0 },
+      run: (cancel) => fill(unit, range, undefined, mayUnmap, cancel),
+    }
   return {
     kind: 'collect',
     length: unit.blockSize,
+    charge: { direction: 'write', bytes: mayUnmap ? 0 : length },
     run: (block, cancel) => {
       if (block.byteLength !== unit.blockSize) throw checkCondition(Conditions.invalidFieldInCommand)
       return fill(unit, range, block, mayUnmap, cancel)

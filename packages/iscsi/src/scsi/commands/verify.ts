@@ -56,6 +56,7 @@ function verify(context: CommandContext): Plan {
     const offset = unit.byteRange(logicalBlockAddress(cdb), blocks)
     return {
       kind: 'run',
+      charge: { direction: 'read', bytes: blocks * unit.blockSize },
       run: async (cancel) => {
         await compareRange(unit, offset, blocks * unit.blockSize, undefined, cancel)
         return GOOD
@@ -67,6 +68,7 @@ function verify(context: CommandContext): Plan {
   return {
     kind: 'collect',
     length: sent,
+    charge: { direction: 'read', bytes: length },
     run: async (data, cancel) => {
       const wanted =
         check === 3
@@ -93,6 +95,7 @@ function writeAndVerify(context: CommandContext): Plan {
   return {
     kind: 'collect',
     length,
+    charge: { direction: 'write', bytes: length },
     run: async (data, cancel) => {
       const whole = data.subarray(0, data.byteLength - (data.byteLength % unit.blockSize))
       await unit.write(offset, whole, cancel)
@@ -121,6 +124,7 @@ function compareAndWrite({ unit, cdb, dataOutLength }: CommandContext): Plan {
   return {
     kind: 'collect',
     length: 2 * length,
+    charge: { direction: 'write', bytes: length },
     run: (data, cancel) =>
       readModifyWrite(unit, offset, length, durable, cancel, (found) => {
         mustEqual(found, data.subarray(0, length))
@@ -136,6 +140,7 @@ function orWrite(context: CommandContext): Plan {
   return {
     kind: 'collect',
     length,
+    charge: { direction: 'write', bytes: length },
     run: (data, cancel) => {
       const whole = data.byteLength - (data.byteLength % unit.blockSize)
       return readModifyWrite(unit, offset, whole, (cdb.readUInt8(1) & 0x08) !== 0, cancel, (found) => {
