@@ -26,6 +26,7 @@ const programs = {
   'ceph-osd': 'ceph-osd',
   rbd: 'ceph-common',
   psql: 'postgresql',
+  'swift-proxy-server': 'swift-proxy',
   openssl: 'openssl',
   mformat: 'mtools',
   sfdisk: 'fdisk',
