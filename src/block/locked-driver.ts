@@ -135,11 +135,11 @@ export class LockedVolumeDriver implements VolumeDriver {
   #lockedManage(manage: Manage): Manage {
     return {
       list: (known, call) => manage.list(known, call),
-      sizeBytes: (reference, call) => manage.sizeBytes(reference, call),
+      sizeBytes: (volume, reference, call) => manage.sizeBytes(volume, reference, call),
       // two who manage the same at once would both find it free
-      manage: (volume, reference, call) =>
+      manage: (volume, reference, known, call) =>
         this.#locks.withLock('manage', call.signal, () =>
-          this.#locked([volume.id], call, () => manage.manage(volume, reference, call)),
+          this.#locked([volume.id], call, () => manage.manage(volume, reference, known, call)),
         ),
       unmanage: (volume, call) => this.#locked([volume.id], call, () => manage.unmanage(volume, call)),
     }
@@ -149,8 +149,8 @@ export class LockedVolumeDriver implements VolumeDriver {
     return {
       list: (known, call) => manage.list(known, call),
       sizeBytes: (volume, reference, call) => manage.sizeBytes(volume, reference, call),
-      manage: (snapshot, reference, call) =>
-        this.#locked([snapshot.volume.id], call, () => manage.manage(snapshot, reference, call)),
+      manage: (snapshot, reference, known, call) =>
+        this.#locked([snapshot.volume.id], call, () => manage.manage(snapshot, reference, known, call)),
       unmanage: (snapshot, call) =>
         this.#locked([snapshot.volume.id], call, () => manage.unmanage(snapshot, call)),
     }

@@ -67,11 +67,13 @@ export const optionalFeatureCases: readonly VolumeDriverCase[] = [
       const [found, ...others] = await manage.list(nothingKnown, trial.call)
       assert.ok(found !== undefined && others.length === 0, 'it is the only one')
       assert.deepEqual([found.safeToManage, found.sizeBytes], [true, GiB])
-      assert.equal(await manage.sizeBytes(found.reference, trial.call), GiB)
-      const wanted = trial.newVolume()
-      const created = await manage.manage(wanted, found.reference, trial.call)
+      const wanted = { ...trial.newVolume(), projectId: volume.projectId }
+      assert.equal(await manage.sizeBytes(wanted, found.reference, trial.call), GiB)
+      const created = await manage.manage(wanted, found.reference, nothingKnown, trial.call)
       const managed = trial.remember(wanted, created.providerLocation)
-      assert.deepEqual(await manage.manage(wanted, found.reference, trial.call), created, 'again: the same')
+      const known = { volumes: [managed], snapshots: [] }
+      const again = await manage.manage(wanted, found.reference, known, trial.call)
+      assert.deepEqual(again, created, 'again: the same')
       equal(await trial.read(managed, 0, data.byteLength), data, 'the same bytes')
     },
   },
@@ -81,11 +83,13 @@ export const optionalFeatureCases: readonly VolumeDriverCase[] = [
     async run(trial) {
       const manage = present(trial.driver.manage)
       const volume = await trial.create()
-      const [found] = await manage.list({ volumes: [volume], snapshots: [] }, trial.call)
+      const known = { volumes: [volume], snapshots: [] }
+      const [found] = await manage.list(known, trial.call)
       assert.ok(found)
       assert.deepEqual([found.safeToManage, found.managedAs], [false, volume.id])
       assert.notEqual(found.reasonNotSafe ?? '', '')
-      const again = manage.manage(trial.newVolume(), found.reference, trial.call)
+      const second = { ...trial.newVolume(), projectId: volume.projectId }
+      const again = manage.manage(second, found.reference, known, trial.call)
       await assert.rejects(again, { code: 'conflict' })
     },
   },
@@ -94,10 +98,11 @@ export const optionalFeatureCases: readonly VolumeDriverCase[] = [
     requires: 'manage',
     async run(trial) {
       const manage = present(trial.driver.manage)
-      const nothing = { 'source-name': `nothing-${randomUUID()}` }
-      await assert.rejects(manage.sizeBytes(nothing, trial.call), { code: 'invalid' })
-      await assert.rejects(manage.manage(trial.newVolume(), nothing, trial.call), { code: 'invalid' })
-      await assert.rejects(manage.sizeBytes({}, trial.call), { code: 'invalid' })
+      const volume = trial.newVolume()
+      for (const nothing of [{ 'source-name': `nothing-${randomUUID()}` }, {}]) {
+        await assert.rejects(manage.sizeBytes(volume, nothing, trial.call), { code: 'invalid' })
+        await assert.rejects(manage.manage(volume, nothing, nothingKnown, trial.call), { code: 'invalid' })
+      }
     },
   },
   {
@@ -119,7 +124,7 @@ export const optionalFeatureCases: readonly VolumeDriverCase[] = [
       assert.deepEqual([found.safeToManage, found.sizeBytes], [true, GiB])
       assert.equal(await manage.sizeBytes(volume, found.reference, trial.call), GiB)
       const wanted = trial.newSnapshot(volume)
-      const created = await manage.manage(wanted, found.reference, trial.call)
+      const created = await manage.manage(wanted, found.reference, nothingKnown, trial.call)
       const snapshot = trial.rememberSnapshot(wanted, created.providerLocation)
       const restored = await trial.fromSnapshot(snapshot)
       equal(await trial.read(restored, 0, data.byteLength), data, 'its bytes')

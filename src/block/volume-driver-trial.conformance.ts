@@ -30,6 +30,8 @@ export interface VolumeDriverFixture extends AsyncDisposable {
   readonly type?: VolumeTypeFacts
   /** A type that a volume becomes in place; one without specs by default. */
   readonly otherType?: VolumeTypeFacts
+  /** Whether deleting a volume deletes what snapshots are left of it; it is refused by default. */
+  readonly snapshotsGoWithVolume?: boolean
   /** An image with these bytes that the driver can clone. */
   imageOnBackend?(data: Uint8Array): Promise<CloneableImage>
 }

@@ -80,7 +80,11 @@ export interface VolumeDriver extends AsyncDisposable {
   pools(call: Call): Promise<readonly Pool[]>
   /** Same id again: same volume. New bytes read as zeroes. @throws NoCapacity, BackendError */
   create(volume: NewVolume, call: Call): Promise<Created>
-  /** Already gone: fine. Detaches everybody first. @throws Conflict when snapshots depend on it */
+  /**
+   * Already gone: fine. Detaches everybody first. The service has deleted the snapshots that it knows: what others
+   * have taken on the backend goes with the volume, or is a reason to refuse.
+   * @throws Conflict when snapshots depend on it
+   */
   delete(volume: BackendVolume, call: Call): Promise<void>
   /** Grows a volume, attached or not. Already that large: fine. @param sizeBytes the new total */
   extend(volume: BackendVolume, sizeBytes: number, call: Call): Promise<void>
@@ -163,22 +167,22 @@ export interface ManageableSnapshot extends Manageable {
   readonly sourceReference: ManageReference
 }
 
-/** What the service knows of a backend already. */
+/** What the service knows of a backend already: whatever else is there may be managed. */
 export interface Known {
-  readonly volumes: readonly BackendVolume[]
-  readonly snapshots: readonly BackendSnapshot[]
+  readonly volumes: readonly Pick<BackendVolume, 'id' | 'projectId' | 'providerLocation'>[]
+  readonly snapshots: readonly Pick<BackendSnapshot, 'id' | 'providerLocation'>[]
 }
 
 export interface Manage {
   /** Everything on the backend, ours included, in any order: the service sorts and pages. */
   list(known: Known, call: Call): Promise<readonly Manageable[]>
-  /** @throws Invalid when the reference does not name one volume */
-  sizeBytes(reference: ManageReference, call: Call): Promise<number>
+  /** @param volume which it shall be; its size is not known yet @throws Invalid when it does not name one volume */
+  sizeBytes(volume: NewVolume, reference: ManageReference, call: Call): Promise<number>
   /**
    * Makes what the reference names the volume's, its bytes untouched. Same id again: fine.
    * @throws Invalid when the reference does not name one volume; Conflict when it is managed already
    */
-  manage(volume: NewVolume, reference: ManageReference, call: Call): Promise<Created>
+  manage(volume: NewVolume, reference: ManageReference, known: Known, call: Call): Promise<Created>
   /** Forgets a volume, its bytes and its snapshots untouched; it can be managed again. Already gone: fine. */
   unmanage(volume: BackendVolume, call: Call): Promise<void>
 }
@@ -190,6 +194,7 @@ export interface ManageSnapshots {
   manage(
     snapshot: Omit<BackendSnapshot, 'providerLocation'>,
     reference: ManageReference,
+    known: Known,
     call: Call,
   ): Promise<Created>
   unmanage(snapshot: BackendSnapshot, call: Call): Promise<void>

@@ -189,15 +189,17 @@ export class MemoryVolumeDriver implements VolumeDriver {
         extraInfo: undefined,
       }))
     },
-    sizeBytes: async (reference, call) => {
+    sizeBytes: async (_volume, reference, call) => {
       call.signal.throwIfAborted()
       return this.#named(reference)[1].sizeBytes
     },
-    manage: async (volume, reference, call) => {
+    manage: async (volume, reference, known, call) => {
       call.signal.throwIfAborted()
       const [id, stored] = this.#named(reference)
       if (id !== volume.id) {
-        if (!id.startsWith(unmanaged)) throw new Conflict(`It is managed already, as volume ${id}.`)
+        if (known.volumes.some((each) => each.id === id)) {
+          throw new Conflict(`It is managed already, as volume ${id}.`)
+        }
         rename(this.#volumes, id, volume.id)
       }
       return locationOf(stored)
@@ -227,12 +229,14 @@ export class MemoryVolumeDriver implements VolumeDriver {
       call.signal.throwIfAborted()
       return byReference(this.#find(volume).snapshots, reference)[1].sizeBytes
     },
-    manage: async (snapshot, reference, call) => {
+    manage: async (snapshot, reference, known, call) => {
       call.signal.throwIfAborted()
       const { snapshots } = this.#find(snapshot.volume)
       const [id, stored] = byReference(snapshots, reference)
       if (id !== snapshot.id) {
-        if (!id.startsWith(unmanaged)) throw new Conflict(`It is managed already, as snapshot ${id}.`)
+        if (known.snapshots.some((each) => each.id === id)) {
+          throw new Conflict(`It is managed already, as snapshot ${id}.`)
+        }
         rename(snapshots, id, snapshot.id)
       }
       return locationOf(stored)
