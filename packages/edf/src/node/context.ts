@@ -1,8 +1,10 @@
+import type { AlertLog } from './alert-log.ts'
 import type { TargetExports } from './data-plane/exports.ts'
 import type { StoreUsage } from './data-plane/store-usage.ts'
 import type { Database } from './database/database.ts'
 import type { EventLog } from './event-log.ts'
 import type { KeyedLocks } from './locks.ts'
+import type { Meters } from './metering/meters.ts'
 import type { VerifiedPasswords } from './password.ts'
 import type { Sessions } from './sessions.ts'
 import type { SnapshotClock } from './snapshot-clock.ts'
@@ -26,9 +28,11 @@ export interface NodeContext {
   readonly store: ThinStore
   readonly usage: StoreUsage
   readonly exports: TargetExports
+  readonly meters: Meters
   readonly sessions: Sessions
   readonly passwords: VerifiedPasswords
   readonly events: EventLog
+  readonly alerts: AlertLog
   /** Serialises what changes an app instance, by its id. */
   readonly locks: KeyedLocks
   readonly snapshotClock: SnapshotClock

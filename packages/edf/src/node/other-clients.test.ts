@@ -194,24 +194,90 @@ describe('the other clients', () => {
     const ai = await edf.createVolume('measured')
     const [latest] = await edf.ok('GET', `/metrics/io/reads/latest?uuid=${ai.id}`)
     assert.ok(Number.isInteger(latest.point.time) && latest.point.value === 0)
+    assert.equal(latest.entity_path, ai.path)
     const [series] = await edf.ok('GET', '/metrics/io/iops_write?path=/system&since=1h')
-    assert.equal(series.points.length, 1)
+    assert.ok(series.points.length >= 1)
     assert.equal((await edf.ok('GET', '/metrics/hw/cpu_usage/latest')).length, 1)
     await edf.refused(404, 'NotFoundError', 'GET', '/metrics/io/nothing')
+    await edf.refused(404, 'NotFoundError', 'GET', '/metrics/io/reads?path=/app_instances/none')
+    await edf.refused(422, 'ValidationFailedError', 'GET', '/metrics/io/reads?since=long')
+    const volumes = await edf.ok('GET', '/metrics/io/bytes_read/latest?path=/volumes&limit=1000')
+    assert.ok(volumes.some((item: Json) => item.entity_path === volumePathOf(ai)))
     const events = await edf.ok('GET', '/events/user?limit=1000')
     const made = events.find((event: Json) => event.object_path === ai.path)
     assert.equal(made.code, 'APP_INSTANCE_CREATED')
     assert.equal((await edf.ok('GET', `/events/${made.uuid}`)).uuid, made.uuid)
-    for (const path of [
-      '/events/system',
-      '/alerts',
-      '/storage_pools',
-      '/failure_domains',
-      '/remote_providers',
-    ]) {
+    assert.match(made.description, /created by admin$/)
+    const system = await edf.ok('GET', '/events/system')
+    assert.equal(system[0].code, 'NODE_STARTED')
+    assert.deepEqual(await edf.ok('GET', '/events/system?from=2000-01-01&to=2001-01-01'), [])
+    await edf.refused(404, 'NotFoundError', 'GET', '/events/none')
+    const [audit] = await edf.ok('GET', `/audit_logs?object_url=${ai.path}`, undefined, { version: '2.1' })
+    assert.deepEqual([audit.operation, audit.user], ['OBJECT_ADDED', 'admin'])
+    for (const path of ['/alerts', '/event_logs', '/fault_logs', '/events/debug', '/monitoring/alerts']) {
       assert.ok(Array.isArray(await edf.ok('GET', path)), path)
     }
-    await edf.refused(400, 'InvalidRequestError', 'POST', '/remote_providers', { remote_type: 'AWS S3' })
+  })
+
+  test('O19 storage pools and failure domains hold storage nodes', async () => {
+    const [machine] = await edf.ok('GET', '/storage_nodes')
+    const members = [{ path: machine.path }]
+    const pool = await edf.ok('POST', '/storage_pools', { name: 'pool-of-nodes', members, force: false })
+    assert.deepEqual([pool.path, pool.members], ['/storage_pools/pool-of-nodes', members])
+    await edf.refused(409, 'ConflictError', 'POST', '/storage_pools', { name: 'pool-of-nodes' })
+    assert.deepEqual((await edf.ok('PUT', pool.path, { members: [] })).members, [])
+    const domain = await edf.ok('POST', '/failure_domains', { name: 'rack-1', storage_nodes: members })
+    assert.deepEqual((await edf.ok('GET', '/failure_domains'))[0], domain)
+    const unknown = { name: 'rack-2', storage_nodes: [{ path: '/storage_nodes/none' }] }
+    await edf.refused(404, 'NotFoundError', 'POST', '/failure_domains', unknown)
+    for (const path of [pool.path, domain.path]) await edf.ok('DELETE', path)
+    assert.deepEqual(await edf.ok('GET', '/storage_pools'), [])
+  })
+
+  test('O20 remote providers are entered and looked at; copies to them are refused', async () => {
+    const provider = await edf.ok('POST', '/remote_providers', {
+      remote_type: 'S3 Object Store',
+      host: '127.0.0.1',
+      port: Number(new URL(edf.node.httpUrl).port),
+      access_key: 'access',
+      secret_key: 'secret-of-the-provider',
+    })
+    assert.equal(provider.status, 'available')
+    assert.ok(!JSON.stringify(provider).includes('secret-of-the-provider'))
+    const gone = await edf.ok('PUT', provider.path, { port: 1 })
+    assert.equal(gone.status, 'unavailable')
+    assert.deepEqual(await edf.ok('PUT', `${provider.path}/refresh`, {}), { uuid: provider.uuid })
+    assert.deepEqual(await edf.ok('GET', `${provider.path}/snapshots`), [])
+    await edf.refused(404, 'NotFoundError', 'PUT', `${provider.path}/operations/1`, { action: 'abort' })
+    const volume = volumePathOf(await edf.createVolume('remote'))
+    const copy = { remote_provider_uuid: provider.uuid, type: 'remote' }
+    await edf.refused(400, 'InvalidRequestError', 'POST', `${volume}/snapshots`, copy)
+    const none = { remote_provider_uuid: '5d3c7d0e-0000-4000-8000-000000000000' }
+    await edf.refused(404, 'NotFoundError', 'POST', `${volume}/snapshots`, none)
+    await edf.ok('POST', `${volume}/snapshots`, { uuid: undefined, remote_provider_uuid: '', type: '' })
+    await edf.ok('DELETE', `${provider.path}?force=true`)
+    await edf.refused(404, 'NotFoundError', 'GET', provider.path)
+  })
+
+  test('administration: settings are kept, secrets hidden, upgrades refused', async () => {
+    const policy = await edf.ok('PUT', '/system/snmp_policy', { location: 'rack', enabled: true })
+    assert.deepEqual([policy.location, policy.contact, policy.users], ['rack', '', []])
+    const users = '/system/snmp_policy/users'
+    const user = await edf.ok('POST', users, { user_id: 'monitor', auth_pass: 'secret-pass', version: 'v3' })
+    assert.equal(user.auth_pass, '(hidden)')
+    await edf.refused(409, 'ConflictError', 'POST', users, { user_id: 'monitor' })
+    assert.equal((await edf.ok('PUT', user.path, { view: 'host_resources' })).view, 'host_resources')
+    await edf.ok('DELETE', user.path)
+    const destination = '/monitoring/destinations/default'
+    assert.equal((await edf.ok('PUT', destination, { host: '192.0.2.7' })).host, '192.0.2.7')
+    assert.equal((await edf.ok('GET', destination)).facility, 'Local0')
+    await edf.refused(422, 'ValidationFailedError', 'PUT', destination, { port: 70_000 })
+    assert.equal((await edf.ok('PUT', '/monitoring/policies/default', { enabled: true })).enabled, true)
+    assert.equal((await edf.ok('GET', '/system/version_config')).sw_version, '3.3.0.0')
+    assert.match((await edf.ok('GET', '/init/config')).uuid, /^[0-9a-f-]{36}$/)
+    assert.ok((await edf.ok('GET', '/time')).time)
+    assert.deepEqual(await edf.ok('GET', '/upgrade/available'), [])
+    await edf.refused(400, 'InvalidRequestError', 'PUT', '/upgrade', { build_id: '9' })
   })
 
   test('D9 network addresses are those the node listens on', async () => {

@@ -1,17 +1,22 @@
 import type { NodeContext } from './context.ts'
 import type { Route } from './http/route.ts'
 import { aclRoutes } from './resources/acl-policy.ts'
+import { administrationRoutes } from './resources/administration.ts'
 import { apiSchemaRoute } from './resources/api-schema.ts'
 import { appInstanceRoutes } from './resources/app-instances.ts'
 import { authRoutes } from './resources/auth.ts'
+import { eventRoutes } from './resources/events.ts'
 import { initiatorGroupRoutes } from './resources/initiator-groups.ts'
 import { initiatorRoutes } from './resources/initiators.ts'
 import { ipPoolRoutes } from './resources/ip-pools.ts'
 import { loginRoutes } from './resources/login.ts'
+import { logsUploadRoute } from './resources/logs-upload.ts'
 import { metadataRoutes } from './resources/metadata.ts'
-import { monitoringRoutes } from './resources/monitoring.ts'
+import { metricRoutes } from './resources/metrics.ts'
+import { nodeGroupRoutes } from './resources/node-groups.ts'
 import { performancePolicyRoutes } from './resources/performance-policy.ts'
 import { placementRoutes } from './resources/placement-policies.ts'
+import { remoteProviderRoutes } from './resources/remote-providers.ts'
 import { snapshotPolicyRoutes } from './resources/snapshot-policies.ts'
 import { snapshotRoutes } from './resources/snapshots.ts'
 import { storageInstanceRoutes } from './resources/storage-instances.ts'
@@ -44,7 +49,12 @@ export function allRoutes(node: NodeContext): Route[] {
     ...snapshotRoutes(node),
     ...snapshotPolicyRoutes(node),
     ...metadataRoutes(node),
-    ...monitoringRoutes(node),
+    ...eventRoutes(node),
+    ...metricRoutes(node),
+    logsUploadRoute(node),
+    ...remoteProviderRoutes(node),
+    ...nodeGroupRoutes(node),
+    ...administrationRoutes(node),
   ]
   const schema = apiSchemaRoute(routes)
   routes.push(schema)

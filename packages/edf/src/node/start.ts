@@ -4,6 +4,8 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { IscsiServer } from '@emberglass/iscsi'
 import { swVersionPattern } from '../versions.ts'
+import { AlertLog } from './alert-log.ts'
+import { auditEvent } from './audit.ts'
 import { type Certificate, loadCertificate } from './certificate.ts'
 import type { NodeContext, Portal, SystemIdentity } from './context.ts'
 import { TargetExports } from './data-plane/exports.ts'
@@ -12,8 +14,10 @@ import { Database } from './database/database.ts'
 import { EdfNodeStartError, errorCode, messageOf } from './errors.ts'
 import { EventLog } from './event-log.ts'
 import { type EdfNodeEvent, printEvent } from './events.ts'
+import { startHealthWatch } from './health-watch.ts'
 import { RestServer } from './http/server.ts'
 import { KeyedLocks } from './locks.ts'
+import { Meters } from './metering/meters.ts'
 import { hashPassword, VerifiedPasswords, verifyPassword } from './password.ts'
 import { reconcile } from './reconcile.ts'
 import { seedDocuments } from './resources/documents.ts'
@@ -91,16 +95,23 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
     // By then all targets are gone and all portals closed: what is left are discovery sessions.
     stack.defer(() => atMost(1000, server.close()))
     const portals = await listenIscsi(server, options.iscsi)
-    const exports = new TargetExports({ database, store, server })
+    const meters = new Meters()
+    meters.start()
+    stack.defer(() => meters.stop())
+    const exports = new TargetExports({ database, store, server, meters })
     stack.defer(() => exports.close())
+    const events = new EventLog(database)
+    stack.defer(() => events.flush())
     const context: NodeContext = {
       database,
       store,
       usage: new StoreUsage(store),
       exports,
+      meters,
       sessions: new Sessions(options.sessionLifetimeMs),
       passwords: new VerifiedPasswords(),
-      events: new EventLog(database),
+      events,
+      alerts: new AlertLog(database),
       locks: new KeyedLocks(),
       snapshotClock: new SnapshotClock(lastSnapshotTime(database)),
       identity: identityOf(database),
@@ -115,11 +126,28 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
       report({ kind: 'repaired', repairs })
     }
     await exports.syncAll()
+    stack.defer(
+      startHealthWatch(context, (error) =>
+        report({ kind: 'failure', during: 'the look at the health', error }),
+      ),
+    )
+    events.record({
+      kind: 'system',
+      code: 'NODE_STARTED',
+      description: `the storage node started, product ${productVersion}`,
+      tenant: rootTenant,
+      objectPath: '/system',
+      context: { repairs },
+    })
     const rest = new RestServer({
       routes: allRoutes(context),
       sessions: context.sessions,
       resolveTenant: (header, user) => resolveTenant(database, header, user),
       ...(options.verbose && { onRequest: (request) => report({ kind: 'request', request }) }),
+      onDone: (route, request, answer) => {
+        const event = auditEvent(route, request, answer)
+        if (event !== undefined) events.note(event)
+      },
       onFailure: (error, during) => report({ kind: 'failure', during, error }),
     })
     stack.defer(() => rest.close())

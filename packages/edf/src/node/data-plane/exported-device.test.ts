@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type BlockDevice, type Cancel, type Done, MemoryDevice } from '@emberglass/iscsi'
+import { VolumeMeter } from '../metering/meters.ts'
 import { NoSpaceError } from '../store/errors.ts'
 import { ExportedDevice } from './exported-device.ts'
 
@@ -26,10 +27,12 @@ const turn = () => new Promise((resolve) => setImmediate(resolve))
 
 test('the volume is opened at the first use and not before', async () => {
   let opened = 0
-  const device = new ExportedDevice(4096, async () => {
+  const meter = new VolumeMeter()
+  const open = async () => {
     opened++
     return new MemoryDevice(4096)
-  })
+  }
+  const device = new ExportedDevice(4096, open, meter)
   assert.equal(device.sizeBytes, 4096)
   await device.flush(cancel)
   assert.equal(opened, 0)
@@ -37,7 +40,8 @@ test('the volume is opened at the first use and not before', async () => {
   await Promise.all([device.read(0, into, cancel), device.write(512, into, cancel)])
   assert.equal(opened, 1)
   assert.equal(device.read(0, into, cancel), undefined)
-  assert.deepEqual([device.counters.reads, device.counters.bytesRead, device.counters.writes], [2, 1024, 1])
+  const { read, write } = meter.total
+  assert.deepEqual([read.operations, read.bytes, write.operations], [2, 1024, 1])
 })
 
 test('freezing waits for what is under way and holds what comes after until the thaw', async () => {

@@ -1,18 +1,10 @@
 import type { BlockDevice, Cancel, Done, Extent } from '@emberglass/iscsi'
+import type { Direction } from '../metering/activity.ts'
+import { VolumeMeter } from '../metering/meters.ts'
 import { NoSpaceError } from '../store/errors.ts'
 
 /** Opens the volume behind an exported device, when somebody first reads or writes it. */
 export type OpenVolume = () => Promise<BlockDevice>
-
-/** What a volume has done since the node started. Bytes, and milliseconds of waiting. */
-export interface DeviceCounters {
-  reads: number
-  writes: number
-  bytesRead: number
-  bytesWritten: number
-  readMs: number
-  writeMs: number
-}
 
 /**
  * A volume as the target sees it: opened at the first use and closed when nobody uses it, counted, and held still
@@ -20,14 +12,7 @@ export interface DeviceCounters {
  */
 export class ExportedDevice implements BlockDevice {
   readonly blockSize = 512
-  readonly counters: DeviceCounters = {
-    reads: 0,
-    writes: 0,
-    bytesRead: 0,
-    bytesWritten: 0,
-    readMs: 0,
-    writeMs: 0,
-  }
+  readonly #meter: VolumeMeter
   readonly #open: OpenVolume
   #sizeBytes: number
   #volume: BlockDevice | undefined
@@ -38,9 +23,11 @@ export class ExportedDevice implements BlockDevice {
   #drained: PromiseWithResolvers<void> | undefined
   #closed = false
 
-  constructor(sizeBytes: number, open: OpenVolume) {
+  /** @param meter counts what succeeds */
+  constructor(sizeBytes: number, open: OpenVolume, meter = new VolumeMeter()) {
     this.#sizeBytes = sizeBytes
     this.#open = open
+    this.#meter = meter
   }
 
   get sizeBytes(): number {
@@ -53,35 +40,11 @@ export class ExportedDevice implements BlockDevice {
   }
 
   read(offset: number, into: Uint8Array, cancel: Cancel): Done {
-    const volume = this.#volume
-    const started = performance.now()
-    this.counters.reads++
-    this.counters.bytesRead += into.byteLength
-    if (volume === undefined || this.#frozen !== undefined) {
-      return this.#timed('readMs', started, (opened) => opened.read(offset, into, cancel))
-    }
-    const done = volume.read(offset, into, cancel)
-    if (done !== undefined) return this.#timed('readMs', started, () => done)
-    this.counters.readMs += performance.now() - started
-    return undefined
+    return this.#counted('read', into.byteLength, (volume) => volume.read(offset, into, cancel))
   }
 
   write(offset: number, data: Uint8Array, cancel: Cancel): Done {
-    const volume = this.#volume
-    const started = performance.now()
-    this.counters.writes++
-    this.counters.bytesWritten += data.byteLength
-    if (volume === undefined || this.#frozen !== undefined) {
-      return this.#timed('writeMs', started, (opened) => opened.write(offset, data, cancel))
-    }
-    try {
-      const done = volume.write(offset, data, cancel)
-      if (done !== undefined) return this.#timed('writeMs', started, () => done)
-    } catch (error) {
-      throw asSystemError(error)
-    }
-    this.counters.writeMs += performance.now() - started
-    return undefined
+    return this.#counted('write', data.byteLength, (volume) => volume.write(offset, data, cancel))
   }
 
   async flush(cancel: Cancel): Promise<void> {
@@ -174,13 +137,21 @@ export class ExportedDevice implements BlockDevice {
     await this.#opening
   }
 
-  async #timed(
-    counter: 'readMs' | 'writeMs',
-    started: number,
-    work: (volume: BlockDevice) => Done,
-  ): Promise<void> {
-    await this.#use(work)
-    this.counters[counter] += performance.now() - started
+  /** Waiting counts as well. What the volume does at once is not made to wait. */
+  #counted(direction: Direction, bytes: number, work: (volume: BlockDevice) => Done): Done {
+    const startedAt = performance.now()
+    const finish = () => this.#meter.count(direction, bytes, performance.now() - startedAt)
+    const volume = this.#volume
+    if (volume === undefined || this.#frozen !== undefined) return this.#use(work).then(finish)
+    let done: Done
+    try {
+      done = work(volume)
+    } catch (error) {
+      throw asSystemError(error)
+    }
+    if (done !== undefined) return this.#use(() => done).then(finish)
+    finish()
+    return undefined
   }
 
   /** Waiting for a thaw is not yet use: whoever freezes waits only for what had begun. */

@@ -6,11 +6,12 @@ import type { Database } from '../database/database.ts'
 import type { StorageInstanceRow, VolumeRow } from '../database/rows.ts'
 import { messageOf } from '../errors.ts'
 import { KeyedLocks } from '../locks.ts'
+import type { Meters } from '../metering/meters.ts'
 import { aclGroups, aclInitiators } from '../resources/acl-policy.ts'
 import type { StoredAuth } from '../resources/auth.ts'
 import { membersOf } from '../resources/initiator-groups.ts'
 import type { ThinStore } from '../store/thin-store.ts'
-import { type DeviceCounters, ExportedDevice } from './exported-device.ts'
+import { ExportedDevice } from './exported-device.ts'
 
 const gib = 1024 ** 3
 /** A volume that nobody used for this long gives its open files back. */
@@ -46,7 +47,7 @@ export class TargetExports {
   readonly #server: IscsiServer
   readonly #exports = new Map<string, Export>()
   readonly #failures = new Map<string, string>()
-  readonly #counters = new Map<string, DeviceCounters>()
+  readonly #meters: Meters
   readonly #locks = new KeyedLocks()
   readonly #sweeper: NodeJS.Timeout
   readonly #onClosed = (message: unknown) => this.#sessionClosed(message)
@@ -55,10 +56,12 @@ export class TargetExports {
     readonly database: Database
     readonly store: ThinStore
     readonly server: IscsiServer
+    readonly meters: Meters
   }) {
     this.#database = parts.database
     this.#store = parts.store
     this.#server = parts.server
+    this.#meters = parts.meters
     this.#sweeper = setInterval(() => void this.#sweep(), idleMs / 2)
     this.#sweeper.unref()
     subscribe(sessionClosed, this.#onClosed)
@@ -138,6 +141,11 @@ export class TargetExports {
     return { state: this.#exports.has(siUuid) ? 'available' : 'unavailable' }
   }
 
+  /** Why storage instances are not exported that should be, by uuid. */
+  failures(): ReadonlyMap<string, string> {
+    return this.#failures
+  }
+
   /** Names of the initiators with a live session, each once. */
   initiatorsOf(siUuid: string): ReadonlySet<string> {
     const present = this.#exports.get(siUuid)
@@ -149,11 +157,6 @@ export class TargetExports {
     const until = performance.now() + partingMs
     while (this.initiatorsOf(siUuid).size > 0 && performance.now() < until) await sleep(20)
     return this.initiatorsOf(siUuid)
-  }
-
-  /** What a volume has done since the node started. */
-  counters(storeId: string): DeviceCounters | undefined {
-    return this.#counters.get(storeId)
   }
 
   async close(): Promise<void> {
@@ -199,10 +202,11 @@ export class TargetExports {
     if (!this.#store.has(volume.store_id)) {
       throw new Error(`the data of the volume ${volume.name} (${volume.store_id}) are missing`)
     }
-    const device = new ExportedDevice(volume.size_gib * gib, () => this.#store.open(volume.store_id))
-    const counters = this.#counters.get(volume.store_id)
-    if (counters !== undefined) Object.assign(device.counters, counters)
-    this.#counters.set(volume.store_id, device.counters)
+    const device = new ExportedDevice(
+      volume.size_gib * gib,
+      () => this.#store.open(volume.store_id),
+      this.#meters.of(volume.store_id),
+    )
     present.target.addLun(lun, {
       device,
       serial: volume.uuid,

@@ -105,4 +105,23 @@ export const migrations: readonly string[] = [
     object_path TEXT NOT NULL, context TEXT NOT NULL DEFAULT '{}'
   ) STRICT;
   `,
+  `
+  ALTER TABLE event ADD COLUMN last_seen TEXT NOT NULL DEFAULT '';
+  ALTER TABLE event ADD COLUMN repeat_count INTEGER NOT NULL DEFAULT 1;
+  UPDATE event SET last_seen = time;
+
+  CREATE TABLE alert (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT NOT NULL UNIQUE, code TEXT NOT NULL, severity TEXT NOT NULL,
+    description TEXT NOT NULL, tenant TEXT NOT NULL, object_path TEXT NOT NULL, raised TEXT NOT NULL,
+    last_seen TEXT NOT NULL, repeat_count INTEGER NOT NULL DEFAULT 1, cleared INTEGER NOT NULL DEFAULT 0
+  ) STRICT;
+  CREATE UNIQUE INDEX alert_standing ON alert (code, object_path) WHERE cleared = 0;
+
+  ALTER TABLE snapshot_policy ADD COLUMN id TEXT NOT NULL DEFAULT '';
+  ALTER TABLE snapshot_policy ADD COLUMN next_run INTEGER NOT NULL DEFAULT 0;
+  UPDATE snapshot_policy SET id = lower(hex(randomblob(16)));
+  CREATE INDEX snapshot_policy_next_run ON snapshot_policy (next_run);
+  ALTER TABLE snapshot ADD COLUMN policy TEXT NOT NULL DEFAULT '';
+  ALTER TABLE app_snapshot ADD COLUMN policy TEXT NOT NULL DEFAULT '';
+  `,
 ]

@@ -83,6 +83,8 @@ export interface AppSnapshotRow {
   utc_ts: string
   state: LifeState
   structure: string
+  /** `id` of the policy that took it; empty when a user did. */
+  policy: string
 }
 
 export interface SnapshotRow {
@@ -94,15 +96,21 @@ export interface SnapshotRow {
   utc_ts: string
   state: LifeState
   size_gib: number
+  /** As of an app snapshot. */
+  policy: string
 }
 
 export interface SnapshotPolicyRow {
   seq: number
+  /** Never used again, so that its snapshots are known as its own. */
+  id: string
   owner: string
   name: string
   interval: string
   retention_count: number
   start_time: string
+  /** UNIX milliseconds; 0 when it has to be computed. */
+  next_run: number
 }
 
 export interface InitiatorRow {
@@ -131,10 +139,26 @@ export interface EventRow {
   uuid: string
   kind: 'system' | 'user'
   time: string
+  last_seen: string
+  repeat_count: number
   code: string
   severity: string
   description: string
   tenant: string
   object_path: string
   context: string
+}
+
+export interface AlertRow {
+  seq: number
+  uuid: string
+  code: string
+  severity: 'warning' | 'critical'
+  description: string
+  tenant: string
+  object_path: string
+  raised: string
+  last_seen: string
+  repeat_count: number
+  cleared: number
 }

@@ -15,7 +15,10 @@ export interface ListPage {
 }
 
 /** Query parameters that are no filter by equality. */
-const reserved = new Set(['filter', 'sort', 'limit', 'offset', 'tenant', 'force', 'group_by', 'group_filter'])
+const reserved = new Set([
+  ...['filter', 'sort', 'limit', 'offset', 'tenant', 'force', 'group_by', 'group_filter'],
+  ...['since', 'from', 'to', 'ival', 'remote_provider_uuid'],
+])
 
 interface ListOptions {
   readonly filter: Filter | undefined

@@ -15,6 +15,8 @@ export interface ApiRequest {
   /** Canonical path of the tenant whose objects are meant, `/root` or `/root/<name>`. */
   readonly tenant: string
   readonly user: SessionUser
+  /** The `Datera-Driver` header: who calls. Never acted upon. */
+  readonly driver: string
   readonly sessionKey: string
   readonly query: Readonly<Record<string, string>>
   /** A segment of the path, decoded. */
@@ -25,6 +27,7 @@ export interface ApiRequest {
   rawBody(): unknown
   /** Body of a multipart upload, not read yet. */
   readonly upload: Readable | undefined
+  readonly contentType: string
   /** `force` of the body, or of the query. */
   readonly force: boolean
 }

@@ -20,7 +20,7 @@ import { apiVersionsDocument } from '../resources/login.ts'
 import type { Privilege, Sessions, SessionUser } from '../sessions.ts'
 import { renderAnswer } from './answer.ts'
 import { decodeBody, isPlainObject, type RawBody, validateBody } from './body.ts'
-import type { ApiRequest, Route } from './route.ts'
+import type { Answer, ApiRequest, Route } from './route.ts'
 
 // Importing `node:http` as an ES module would load the fetch inside it: 40 ms and 5 MB of every start.
 const { createServer: createHttpServer } = process.getBuiltinModule('node:http')
@@ -43,6 +43,8 @@ export interface RestOptions {
   /** Canonical path of the tenant a header means; throws 404 or 403. */
   resolveTenant(header: string, user: SessionUser): string
   onRequest?(record: RequestRecord): void
+  /** A request was carried out. */
+  onDone?(route: Route, request: ApiRequest, answer: Answer): void
   /** An error that is the node's own fault. */
   onFailure(error: unknown, request: string): void
 }
@@ -161,7 +163,9 @@ export class RestServer {
       handler: async (request, reply) => {
         const state = this.#stateOf(request)
         if (apiVersions.indexOf(state.version) < since) throw unknownRoute(state.path)
-        const answer = await route.handle(this.#apiRequest(request, state))
+        const apiRequest = this.#apiRequest(request, state)
+        const answer = await route.handle(apiRequest)
+        this.#options.onDone?.(route, apiRequest, answer)
         const elapsedMs = Math.round(performance.now() - state.startedAt)
         this.#report(request, 200, state)
         return reply.send(
@@ -201,7 +205,9 @@ export class RestServer {
       traits: versions[state.version],
       method: request.method,
       query,
+      driver: headerOf(request, 'datera-driver'),
       upload: isReadable(body) ? body : undefined,
+      contentType: headerOf(request, 'content-type'),
       param: (name) => parameters[name] ?? '',
       body: (schema) => validateBody(schema, decodeBody(raw)),
       rawBody: () => decodeBody(raw),

@@ -9,18 +9,6 @@ const spellings: Readonly<Record<string, string>> = {
   '/tenants/*': '/tenants/:tenant_path(((?:[A-Za-z0-9_-])+(?:/[.A-Za-z0-9_-]+){0,}$))',
 }
 
-/** Routes that the array's schema names and this node does not serve; the Python SDK takes its names from here. */
-const unserved = [
-  '/upgrade',
-  '/init/config',
-  '/monitoring/alerts',
-  '/monitoring/destinations/default',
-  '/monitoring/policies/default',
-  '/remote_providers/:uuid/refresh',
-  '/remote_providers/:uuid/operations',
-  '/remote_providers/:uuid/operations/:id',
-]
-
 /**
  * `GET /api`: what the Python SDK builds itself from. Made of the route table. (EDF API specification, section 1.10:
  * which names must be there, and which must not, because they would hide data.)
@@ -44,7 +32,6 @@ export function apiSchema(routes: readonly Route[], version: ApiVersion): Record
       ...metricParameters(path, operation),
     }
   }
-  for (const path of unserved) schema[path] ??= {}
   if (version === '2') {
     schema['/system/metrics/:metric'] = {
       verbs: { read: { urlParamSchema: { metric_name: { enum: [...ioMetrics, ...hwMetrics] } } } },

@@ -171,8 +171,8 @@ export function storageInstancesOf(node: Pick<NodeContext, 'database'>, aiId: st
 
 /** From the first step on it is gone for everybody; a start finishes what is left. Repeats safely. */
 export async function deleteAppInstance(
-  node: Pick<NodeContext, 'database' | 'exports' | 'store' | 'events'>,
-  ai: Pick<AppInstanceRow, 'id' | 'name' | 'tenant'>,
+  node: Pick<NodeContext, 'database' | 'exports' | 'meters' | 'store'>,
+  ai: Pick<AppInstanceRow, 'id'>,
 ): Promise<void> {
   const { database } = node
   database.run(`UPDATE app_instance SET state = 'deleting' WHERE id = ?`, ai.id)
@@ -180,21 +180,12 @@ export async function deleteAppInstance(
     await node.exports.withdraw(uuid)
     await deleteVolumesOf(node, uuid)
   }
-  database.transaction(() => {
-    removeAppInstanceRows(node, ai.id)
-    node.events.record({
-      kind: 'user',
-      code: 'APP_INSTANCE_DELETED',
-      description: `app instance ${ai.name} deleted`,
-      tenant: ai.tenant,
-      objectPath: `/app_instances/${ai.id}`,
-    })
-  })
+  database.transaction(() => removeAppInstanceRows(node, ai.id))
 }
 
 /** Removes from the store what a storage instance's volumes have there, snapshots first. */
 export async function deleteVolumesOf(
-  node: Pick<NodeContext, 'database' | 'store'>,
+  node: Pick<NodeContext, 'database' | 'meters' | 'store'>,
   siUuid: string,
 ): Promise<void> {
   const volumes = node.database.all<Pick<VolumeRow, 'store_id'>>(
@@ -205,7 +196,7 @@ export async function deleteVolumesOf(
 }
 
 export async function deleteVolumeData(
-  node: Pick<NodeContext, 'database' | 'store'>,
+  node: Pick<NodeContext, 'database' | 'meters' | 'store'>,
   storeId: string,
 ): Promise<void> {
   const snapshots = node.database.all<{ store_id: string }>(
@@ -214,4 +205,5 @@ export async function deleteVolumeData(
   )
   for (const { store_id } of snapshots) await node.store.delete(store_id)
   await node.store.delete(storeId)
+  node.meters.forget(storeId)
 }

@@ -17,6 +17,7 @@ export type Collection =
   | 'app_templates'
   | 'storage_pools'
   | 'failure_domains'
+  | 'remote_providers'
 
 export const documentPath = (collection: Collection, name: string) => `/${collection}/${name}`
 

@@ -98,13 +98,6 @@ export async function provisionAppInstance(node: NodeContext, plan: AppInstanceP
   database.transaction(() => {
     for (const uuid of instances) markReady(node, uuid)
     database.run(`UPDATE app_instance SET state = 'ready' WHERE id = ?`, id)
-    node.events.record({
-      kind: 'user',
-      code: 'APP_INSTANCE_CREATED',
-      description: `app instance ${plan.name} created`,
-      tenant: plan.tenant,
-      objectPath: `/app_instances/${id}`,
-    })
   })
   for (const uuid of instances) await node.exports.sync(uuid)
   return id

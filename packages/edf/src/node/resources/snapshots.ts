@@ -7,6 +7,7 @@ import { invalidRequest, notFound } from '../errors.ts'
 import { listOf } from '../http/list.ts'
 import type { ApiRequest, Route } from '../http/route.ts'
 import { appSnapshotView, snapshotView } from './app-instance-view.ts'
+import { requireDocument } from './documents.ts'
 import {
   appInstancePath,
   findAppSnapshot,
@@ -61,7 +62,7 @@ function volumeSnapshotRoutes(node: NodeContext): Route[] {
         const { ai } = locateVolume(node, request)
         return node.locks.run(ai.id, async () => {
           const located = locateVolume(node, request)
-          refuseRemote(request)
+          refuseRemote(node, request)
           const row = await takeSnapshot(node, located.volume, uuidOf(request))
           return answer(located, row)
         })
@@ -129,7 +130,7 @@ function appSnapshotRoutes(node: NodeContext): Route[] {
         const { id } = locateAppInstance(node, request)
         return node.locks.run(id, async () => {
           const ai = locateAppInstance(node, request)
-          refuseRemote(request)
+          refuseRemote(node, request)
           return answer(await takeAppSnapshot(node, ai, uuidOf(request)))
         })
       },
@@ -161,15 +162,20 @@ function uuidOf(request: ApiRequest): string {
   return request.body(CreateSnapshot).uuid?.toLowerCase() ?? randomUUID()
 }
 
-function refuseRemote(request: ApiRequest): void {
-  const { remote_provider_uuid } = request.body(CreateSnapshot)
-  if (remote_provider_uuid) throw notFound(`/remote_providers/${remote_provider_uuid}`)
+/** A remote copy is asked for: of a provider that is not there, or that this node does not upload to. */
+function refuseRemote(node: NodeContext, request: ApiRequest): void {
+  const { remote_provider_uuid, type } = request.body(CreateSnapshot)
+  if (remote_provider_uuid) {
+    requireDocument(node, 'remote_providers', request.tenant, remote_provider_uuid)
+    throw invalidRequest('This node keeps no snapshots on remote providers')
+  }
+  if (type && type !== 'local') throw invalidRequest(`A snapshot of type ${type} needs a remote provider`)
 }
 
-/** An empty value means the local snapshot. */
+/** An empty value means the local snapshot. Nothing has a remote one. */
 function refuseRemoteDelete(request: ApiRequest): void {
   const provider = request.query['remote_provider_uuid']
-  if (provider) throw notFound(`/remote_providers/${provider}`)
+  if (provider) throw notFound(`/remote_providers/${provider}/snapshots`)
 }
 
 function refuseDuplicate(path: string): never {

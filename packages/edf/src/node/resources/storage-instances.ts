@@ -141,7 +141,7 @@ export async function refuseIfUsed(node: NodeContext, si: StorageInstanceRow, fo
 
 /** From the first step on it is gone for everybody; a start finishes what is left. Repeats safely. */
 export async function deleteStorageInstance(
-  node: Pick<NodeContext, 'database' | 'exports' | 'store'>,
+  node: Pick<NodeContext, 'database' | 'exports' | 'meters' | 'store'>,
   si: Pick<StorageInstanceRow, 'uuid' | 'name' | 'app_instance'>,
 ): Promise<void> {
   node.database.run(`UPDATE storage_instance SET state = 'deleting' WHERE uuid = ?`, si.uuid)

@@ -161,13 +161,6 @@ function createTenant(node: NodeContext, request: ApiRequest): string {
       created = true
     }
     if (!created) throw conflict(`The tenant ${path} exists`)
-    node.events.record({
-      kind: 'user',
-      code: 'TENANT_CREATED',
-      description: `tenant ${path} created by ${request.user.userId}`,
-      tenant: path,
-      objectPath: path,
-    })
     return path
   })
 }

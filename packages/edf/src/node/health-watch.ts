@@ -1,0 +1,68 @@
+import type { NodeContext } from './context.ts'
+
+/** How often the node looks at itself, milliseconds. */
+const intervalMs = 30_000
+/** Share of the capacity that is free, below which it is low. */
+const lowShare = 0.05
+
+export type Watched = Pick<NodeContext, 'alerts' | 'database' | 'exports' | 'store'>
+
+/** Looks at the node's health now and then, and keeps the alerts in line. @returns ends the watch */
+export function startHealthWatch(node: Watched, onFailure: (error: unknown) => void): () => void {
+  const timer = setInterval(() => {
+    try {
+      checkHealth(node)
+    } catch (error) {
+      onFailure(error)
+    }
+  }, intervalMs)
+  timer.unref()
+  return () => clearInterval(timer)
+}
+
+/** Raises an alert for whatever is wrong, and settles those whose reason has gone. Repeats safely. */
+export function checkHealth(node: Watched): void {
+  node.database.transaction(() => {
+    checkTargets(node)
+    checkCapacity(node)
+  })
+}
+
+function checkTargets({ alerts, database, exports }: Watched): void {
+  const failures = exports.failures()
+  const rows = database.all<{ uuid: string; path: string; tenant: string }>(
+    `SELECT si.uuid, '/app_instances/' || ai.id || '/storage_instances/' || si.name AS path, ai.tenant
+     FROM storage_instance si JOIN app_instance ai ON ai.id = si.app_instance
+     WHERE si.uuid IN (SELECT value FROM json_each(?))`,
+    JSON.stringify([...failures.keys()]),
+  )
+  for (const { uuid, path, tenant } of rows) {
+    alerts.raise({
+      code: 'STORAGE_INSTANCE_FAILED',
+      severity: 'critical',
+      description: `the target cannot be exported: ${failures.get(uuid)}`,
+      tenant,
+      object_path: path,
+    })
+  }
+  alerts.settle(
+    'STORAGE_INSTANCE_FAILED',
+    rows.map(({ path }) => path),
+  )
+}
+
+function checkCapacity({ alerts, store }: Watched): void {
+  const { totalBytes, freeBytes } = store.usage()
+  const isLow = freeBytes < totalBytes * lowShare
+  if (isLow) {
+    alerts.raise({
+      code: 'CAPACITY_LOW',
+      severity: 'warning',
+      description: `${freeBytes} of ${totalBytes} bytes are free`,
+      tenant: '/root',
+      object_path: '/system',
+    })
+  } else {
+    alerts.settle('CAPACITY_LOW')
+  }
+}
