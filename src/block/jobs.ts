@@ -1,5 +1,6 @@
 import type { AnyJobDefinition } from '../kernel/jobs/job-queue.ts'
 import type { Block } from './context.ts'
+import { createGroupJob } from './groups/create.ts'
 import { createSnapshotJob } from './snapshots/create.ts'
 import { deleteSnapshotJob } from './snapshots/delete.ts'
 import { createVolumeJob } from './volumes/create-job.ts'
@@ -14,5 +15,6 @@ export function blockJobs(block: Block): readonly AnyJobDefinition[] {
     extendVolumeJob(block),
     createSnapshotJob(block),
     deleteSnapshotJob(block),
+    createGroupJob(block),
   ] as unknown as readonly AnyJobDefinition[] // a definition takes only payloads that it was enqueued with itself
 }

@@ -1,6 +1,10 @@
 import { attachmentOperations } from './attachments/routes.ts'
+import { consistencyGroupOperations } from './consistency-groups/routes.ts'
 import type { Block } from './context.ts'
 import { extensionOperations } from './extensions.ts'
+import { groupSnapshotOperations } from './group-snapshots/routes.ts'
+import { groupTypeOperations } from './group-types/routes.ts'
+import { groupOperations } from './groups/routes.ts'
 import { messageOperations } from './messages/routes.ts'
 import type { Operation } from './operation.ts'
 import { poolOperations } from './pools.ts'
@@ -22,6 +26,10 @@ export function blockOperations(block: Block): readonly Operation[] {
     ...typeOperations(block),
     ...typeDetailOperations(block),
     ...attachmentOperations(block),
+    ...groupTypeOperations(block),
+    ...groupOperations(block),
+    ...groupSnapshotOperations(block),
+    ...consistencyGroupOperations(block),
     ...quotaOperations(block),
     ...messageOperations(block),
     ...serviceOperations(block),

@@ -16,6 +16,7 @@ import { repairAttachments } from './attachments/repair.ts'
 import { createBackends } from './backends.ts'
 import type { Block } from './context.ts'
 import type { Tables } from './db/tables.ts'
+import { createConsistencyGroupType } from './group-types/queries.ts'
 import type { ImageService } from './image-service.ts'
 import { blockJobs } from './jobs.ts'
 import { purgeMessages } from './messages/queries.ts'
@@ -113,6 +114,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
     jobDefinitions: blockJobs(block),
     async start() {
       await createFirstTypes(block)
+      await createConsistencyGroupType(block)
       await repairAttachments(block)
       backends.start()
       every(settings.reportIntervalSeconds * 1000, 'the heartbeat', async () => {

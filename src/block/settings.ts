@@ -8,6 +8,9 @@ const options = {
     help: 'Type of volumes that are created without one.',
     default: '__DEFAULT__',
   }),
+  defaultGroupType: optionalText('default_group_type', {
+    help: 'What GET group_types/default answers.',
+  }),
   storageAvailabilityZone: text('storage_availability_zone', {
     help: 'Availability zone of this node.',
     default: 'nova',

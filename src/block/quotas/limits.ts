@@ -102,6 +102,9 @@ export async function projectUsage(
     add(`snapshots_${row.type}`, count)
     add(`gigabytes_${row.type}`, size)
   }
+  const groups = await sql<{ count: number }>`
+    select count(*) as count from volume_groups where project_id = ${projectId}`.execute(db)
+  add('groups', Number(groups.rows[0]?.count ?? 0))
   return usage
 }
 
@@ -110,6 +113,7 @@ export interface Claim {
   readonly volumes?: number
   readonly snapshots?: number
   readonly gigabytes?: number
+  readonly groups?: number
   /** The new size of a volume, checked against `per_volume_gigabytes`. */
   readonly volumeSizeGib?: number
   readonly typeName: string | null
@@ -153,6 +157,7 @@ export async function claimQuota(
   for (const resource of suffixed('gigabytes')) check(resource, claim.gigabytes, gigabytesRefusal)
   for (const resource of suffixed('volumes')) check(resource, claim.volumes, volumesRefusal)
   for (const resource of suffixed('snapshots')) check(resource, claim.snapshots, snapshotsRefusal)
+  check('groups', claim.groups, groupsRefusal)
 }
 
 interface Refusal {
@@ -171,3 +176,6 @@ const volumesRefusal = ({ resource, limit }: Refusal) =>
 
 const snapshotsRefusal = ({ limit }: Refusal) =>
   `SnapshotLimitExceeded: Maximum number of snapshots allowed (${limit}) exceeded`
+
+const groupsRefusal = ({ limit }: Refusal) =>
+  `GroupLimitExceeded: Maximum number of groups allowed (${limit}) exceeded`

@@ -4,6 +4,7 @@ import { Invalid, messageOf, NotFound, StorageError, Unsupported } from '../../k
 import { defineJob, type JobDefinition } from '../../kernel/jobs/job-queue.ts'
 import { type Block, enqueue } from '../context.ts'
 import { InvalidState } from '../errors.ts'
+import { movePart } from '../group-snapshots/queries.ts'
 import { actions, details, writeMessage } from '../messages/queries.ts'
 import type { BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
@@ -127,12 +128,14 @@ export function createSnapshotJob(block: Block): JobDefinition<{ readonly snapsh
       if (driver.snapshots === undefined) throw new Unsupported('The backend has no snapshots.')
       const facts = await backendSnapshot(block.db, block.settings, snapshot, volume)
       const created = await driver.snapshots.create(facts, job)
-      const done = await transitionSnapshot(block.db, snapshotId, ['creating'], {
-        status: 'available',
-        progress: '100%',
-        provider_location: created.providerLocation ?? null,
-        updated_at: block.now().toISOString(),
-      })
+      const done = await movePart(block, snapshot.group_snapshot_id, (transaction) =>
+        transitionSnapshot(transaction, snapshotId, ['creating'], {
+          status: 'available',
+          progress: '100%',
+          provider_location: created.providerLocation ?? null,
+          updated_at: block.now().toISOString(),
+        }),
+      )
       // somebody reset or deleted it meanwhile; a deletion that is under way removes it itself
       if (done === undefined && (await findSnapshot(block.db, snapshotId)) === undefined) {
         const location = created.providerLocation
@@ -143,7 +146,8 @@ export function createSnapshotJob(block: Block): JobDefinition<{ readonly snapsh
     },
 
     async fail({ snapshotId }, error, job) {
-      await block.db.transaction().execute(async (transaction) => {
+      const snapshot = await findSnapshot(block.db, snapshotId)
+      await movePart(block, snapshot?.group_snapshot_id ?? null, async (transaction) => {
         const failed = await transitionSnapshot(transaction, snapshotId, ['creating'], {
           status: 'error',
           updated_at: block.now().toISOString(),

@@ -2,6 +2,7 @@ import { Conflict, messageOf, StorageError } from '../../kernel/errors.ts'
 import { defineJob, type JobDefinition } from '../../kernel/jobs/job-queue.ts'
 import { type Block, enqueue } from '../context.ts'
 import { InvalidState } from '../errors.ts'
+import { movePart } from '../group-snapshots/queries.ts'
 import { actions, details, writeMessage } from '../messages/queries.ts'
 import type { BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
@@ -35,6 +36,11 @@ export async function deleteSnapshot(
         `Invalid snapshot: Snapshot status must be available or error, but current status is: ${snapshot.status}.`,
       )
     }
+    if (snapshot.group_snapshot_id !== null) {
+      throw new InvalidState(
+        `Invalid snapshot: Snapshot ${id} is part of group snapshot ${snapshot.group_snapshot_id} and goes with it.`,
+      )
+    }
     await updateSnapshot(transaction, id, { status: 'deleting', updated_at: block.now().toISOString() })
     await enqueue(block, transaction, 'snapshot.delete', {
       resource: `volume:${snapshot.volume_id}`,
@@ -57,13 +63,16 @@ export function deleteSnapshotJob(block: Block): JobDefinition<{ readonly snapsh
         const { driver } = await block.backends.ready(volume.host, job.signal)
         await driver.snapshots?.delete(await backendSnapshot(block.db, block.settings, snapshot, volume), job)
       }
-      await deleteSnapshotRow(block.db, snapshotId)
+      await movePart(block, snapshot.group_snapshot_id, (transaction) =>
+        deleteSnapshotRow(transaction, snapshotId),
+      )
       job.log.info({ snapshotId }, 'snapshot deleted')
     },
 
     async fail({ snapshotId }, error, job) {
       const busy = error instanceof Conflict
-      await block.db.transaction().execute(async (transaction) => {
+      const snapshot = await findSnapshot(block.db, snapshotId)
+      await movePart(block, snapshot?.group_snapshot_id ?? null, async (transaction) => {
         const failed = await transitionSnapshot(transaction, snapshotId, ['deleting'], {
           status: busy ? 'available' : 'error_deleting',
           updated_at: block.now().toISOString(),

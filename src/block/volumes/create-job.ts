@@ -9,6 +9,8 @@ import {
 } from '../../kernel/errors.ts'
 import { defineJob, type Job, type JobDefinition } from '../../kernel/jobs/job-queue.ts'
 import type { Block } from '../context.ts'
+import { findGroup } from '../groups/queries.ts'
+import { moveMember } from '../groups/settle.ts'
 import {
   actions,
   details,
@@ -79,7 +81,7 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
         )
       })
       const [action, detail] = messageFor(volume, error)
-      await block.db.transaction().execute(async (transaction) => {
+      await moveMember(block, volume.group_id, async (transaction) => {
         const failed = await transitionVolume(transaction, volumeId, making, {
           status: 'error',
           updated_at: block.now().toISOString(),
@@ -130,9 +132,22 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
     if (volume.source_volume_id !== null) {
       return (await findVolume(block.db, volume.source_volume_id))?.host ?? undefined
     }
-    if (volume.snapshot_id === null) return undefined
+    if (volume.snapshot_id === null) return await groupHost(volume)
     const snapshot = await findSnapshot(block.db, volume.snapshot_id)
     return snapshot && ((await findVolume(block.db, snapshot.volume_id))?.host ?? undefined)
+  }
+
+  /** Members of a group are on its backend. */
+  async function groupHost(volume: VolumeRow): Promise<string | undefined> {
+    if (volume.group_id === null) return undefined
+    const group = await findGroup(block.db, volume.group_id)
+    if (group?.status === 'creating' && group.host === null) {
+      throw new BackendError(`Group ${group.id} is on no backend yet.`, {
+        left: 'nothing',
+        retryAfterMs: 1_000,
+      })
+    }
+    return group?.host ?? undefined
   }
 
   /** @returns false when somebody deleted the volume meanwhile */
@@ -165,11 +180,13 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
       if (!(await copyImage(block, driver, known, imageId, job))) return false
     }
     const now = block.now().toISOString()
-    const done = await transitionVolume(block.db, volume.id, making, {
-      status: 'available',
-      launched_at: now,
-      updated_at: now,
-    })
+    const done = await moveMember(block, volume.group_id, (transaction) =>
+      transitionVolume(transaction, volume.id, making, {
+        status: 'available',
+        launched_at: now,
+        updated_at: now,
+      }),
+    )
     if (done !== undefined) job.log.info({ volumeId: volume.id, host: volume.host }, 'volume created')
     return done !== undefined
   }
@@ -205,7 +222,8 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
   async function tryElsewhere(volume: VolumeRow, host: string, error: unknown, job: Job): Promise<boolean> {
     if (job.signal.aborted || !(error instanceof BackendError || error instanceof NoCapacity)) return false
     if (error instanceof NoBackend) return false
-    if (volume.snapshot_id !== null || volume.source_volume_id !== null) return false
+    if (volume.snapshot_id !== null || volume.source_volume_id !== null || volume.group_id !== null)
+      return false
     const tried = [...(progressOf(job).tried ?? []), host]
     if (tried.length >= block.settings.schedulerMaxAttempts) return false
     const rest = schedule(await poolCandidates(block, job.signal), {

@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto'
+import type { Transaction } from 'kysely'
 import { Invalid, NotFound } from '../../kernel/errors.ts'
 import { type Block, enqueue } from '../context.ts'
-import type { VolumesTable } from '../db/tables.ts'
+import type { Tables } from '../db/tables.ts'
 import { InvalidState } from '../errors.ts'
+import { lockGroup, volumeTypesOf } from '../groups/queries.ts'
 import type { ImageFacts } from '../image-service.ts'
 import type { BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
@@ -13,6 +15,7 @@ import { defaultType } from '../types/default.ts'
 import { getType, getTypeByIdOrName, stringMapOf, type TypeRow } from '../types/queries.ts'
 import { booleanOf } from '../validation.ts'
 import { chooseZone } from '../zones.ts'
+import { emptyVolume } from './empty-volume.ts'
 import { checkImage, showImage } from './image-source.ts'
 import { getVolume, insertVolume, lockVolume, type VolumeRow, type VolumeWithType } from './queries.ts'
 import type { CreateVolume } from './schemas.ts'
@@ -46,7 +49,7 @@ export async function createVolume(
       'multiattach parameter has been removed. The default behavior is to use multiattach enabled volume types.',
     )
   }
-  refuseGroups(body)
+  if (body.backup_id) throw new NotFound(`Backup ${body.backup_id} could not be found.`)
   const source = await sourceOf(block, request, body)
   const id = randomUUID()
   const row = await block.db.transaction().execute(async (transaction) => {
@@ -80,6 +83,7 @@ export async function createVolume(
       volume_type_id: type.id,
       snapshot_id: source.kind === 'snapshot' ? source.id : null,
       source_volume_id: source.kind === 'volume' ? source.id : null,
+      group_id: await groupOf(transaction, request, body, type.id),
       bootable: origin?.bootable ?? 0,
       multiattach: /^<is>\s+true$/i.test(extraSpecs['multiattach'] ?? '') ? 1 : 0,
       metadata: JSON.stringify(body.metadata ?? {}),
@@ -95,7 +99,12 @@ export async function createVolume(
       payload,
       requestId: request.requestId,
     })
-    return { ...inserted, volume_type_name: type.name }
+    const isConsistencyGroup = Boolean(body.consistencygroup_id)
+    return {
+      ...inserted,
+      volume_type_name: type.name,
+      consistency_group_id: isConsistencyGroup ? inserted.group_id : null,
+    }
 
     async function typeOf(): Promise<TypeRow> {
       if (body.volume_type) return await getTypeByIdOrName(transaction, request, body.volume_type)
@@ -109,35 +118,37 @@ export async function createVolume(
   return row
 }
 
-const emptyVolume = {
-  pending_size_gib: null,
-  status: 'creating',
-  previous_status: null,
-  attach_status: 'detached',
-  migration_status: null,
-  host: null,
-  replication_status: null,
-  group_id: null,
-  encryption_key_id: null,
-  consumes_quota: 1,
-  provider_location: null,
-  provider_id: null,
-  name_id: null,
-  service_id: null,
-  admin_metadata: '{}',
-  updated_at: null,
-  launched_at: null,
-} satisfies Partial<VolumesTable>
-
 /** Blanks around names do not count; without a name there is none. */
 function trimmed(text: string | null | undefined): string | null {
   return text?.trim() ?? null
 }
 
-function refuseGroups(body: CreateVolume): void {
-  const group = body.consistencygroup_id ?? body.group_id
-  if (group !== undefined && group !== null) throw new NotFound(`Group ${group} could not be found.`)
-  if (body.backup_id) throw new NotFound(`Backup ${body.backup_id} could not be found.`)
+/** The group that a new volume joins. @throws NotFound, Invalid @see block-storage-api specification 5.7 */
+async function groupOf(
+  transaction: Transaction<Tables>,
+  request: BlockRequest,
+  body: CreateVolume,
+  typeId: string,
+): Promise<string | null> {
+  const api = body.consistencygroup_id ? 'consistencygroup' : 'group'
+  const groupId = body.consistencygroup_id || (request.minor >= 13 ? body.group_id : undefined)
+  if (!groupId) return null
+  const group = await lockGroup(transaction, ownOnly(request), api, groupId)
+  if (!body.volume_type && !body.snapshot_id && !body.source_volid) {
+    throw new Invalid(
+      'Invalid input received: volume_type must be provided when creating a volume in a group.',
+    )
+  }
+  const types = (await volumeTypesOf(transaction, [groupId])).get(groupId) ?? []
+  if (!types.includes(typeId)) {
+    throw new Invalid(
+      `Invalid input received: Invalid volume_type ${typeId} requested. It is not of group ${groupId}.`,
+    )
+  }
+  if (group.status !== 'available' && group.status !== 'creating') {
+    throw new InvalidState(`Invalid group: Group ${groupId} status is ${group.status}, not available.`)
+  }
+  return groupId
 }
 
 async function sourceOf(block: Block, request: BlockRequest, body: CreateVolume): Promise<Source> {

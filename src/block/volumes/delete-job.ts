@@ -1,6 +1,7 @@
 import { messageOf } from '../../kernel/errors.ts'
 import { defineJob, type Job, type JobDefinition } from '../../kernel/jobs/job-queue.ts'
 import type { Block } from '../context.ts'
+import { moveMember } from '../groups/settle.ts'
 import { deleteSnapshotRow, findSnapshot } from '../snapshots/queries.ts'
 import { backendSnapshot, backendVolume } from './backend-facts.ts'
 import {
@@ -20,13 +21,14 @@ export function deleteVolumeJob(block: Block): JobDefinition<{ readonly volumeId
       const volume = await findVolume(block.db, volumeId)
       if (volume === undefined || volume.status !== 'deleting') return
       if (volume.host !== null) await removeFromBackend(volume, job)
-      await block.db.transaction().execute((transaction) => deleteVolumeRow(transaction, volumeId))
+      await moveMember(block, volume.group_id, (transaction) => deleteVolumeRow(transaction, volumeId))
       job.log.info({ volumeId }, 'volume deleted')
     },
 
     async fail({ volumeId }, error, job) {
       job.log.error({ volumeId, error: messageOf(error) }, 'volume could not be deleted')
-      await block.db.transaction().execute(async (transaction) => {
+      const volume = await findVolume(block.db, volumeId)
+      await moveMember(block, volume?.group_id ?? null, async (transaction) => {
         await transitionVolume(transaction, volumeId, ['deleting'], {
           status: 'error_deleting',
           updated_at: block.now().toISOString(),

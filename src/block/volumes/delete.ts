@@ -42,6 +42,7 @@ export async function deleteVolume(
     const busy = snapshots.find(
       (snapshot) =>
         !deletableSnapshots.includes(snapshot.status) ||
+        snapshot.group_snapshot_id !== null ||
         (!request.isAdmin && snapshot.project_id !== request.projectId),
     )
     if (busy !== undefined) throw notDeletable(volume, `its snapshot ${busy.id} cannot be deleted`)

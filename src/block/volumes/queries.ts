@@ -1,16 +1,25 @@
 import { type Insertable, type Selectable, sql, type Transaction, type Updateable } from 'kysely'
 import { NotFound } from '../../kernel/errors.ts'
 import type { BlockDb } from '../context.ts'
-import type { Tables, VolumeAttachmentsTable, VolumesTable } from '../db/tables.ts'
+import type { SnapshotsTable, Tables, VolumeAttachmentsTable, VolumesTable } from '../db/tables.ts'
+import { consistencyGroupType } from '../group-types/queries.ts'
 import { type Condition, countRows, type Paging, selectPage } from '../listing.ts'
 
 export type VolumeRow = Selectable<VolumesTable>
-/** A volume with the name of its type, as views need it. */
-export type VolumeWithType = VolumeRow & { readonly volume_type_name: string | null }
+/** A volume with the name of its type and the kind of its group, as views need it. */
+export type VolumeWithType = VolumeRow & {
+  readonly volume_type_name: string | null
+  /** `group_id`, when that is a consistency group. */
+  readonly consistency_group_id: string | null
+}
 export type AttachmentRow = Selectable<VolumeAttachmentsTable>
 
 const withTypeName = sql`volumes.*,
-  (select name from volume_types where volume_types.id = volumes.volume_type_id) as volume_type_name`
+  (select name from volume_types where volume_types.id = volumes.volume_type_id) as volume_type_name,
+  case when group_id is null then null else (select volume_groups.id from volume_groups
+    join volume_group_types on volume_group_types.id = volume_groups.group_type_id
+    where volume_groups.id = volumes.group_id and volume_group_types.name = ${consistencyGroupType})
+  end as consistency_group_id`
 
 /** Who looks: an admin sees every project's volumes, others their own. */
 export interface Viewer {
@@ -138,10 +147,12 @@ export async function attachmentsByVolume(
 export async function snapshotsOfVolume(
   db: BlockDb,
   volumeId: string,
-): Promise<readonly { id: string; status: string; project_id: string }[]> {
+): Promise<
+  readonly Pick<Selectable<SnapshotsTable>, 'id' | 'status' | 'project_id' | 'group_snapshot_id'>[]
+> {
   return await db
     .selectFrom('snapshots')
-    .select(['id', 'status', 'project_id'])
+    .select(['id', 'status', 'project_id', 'group_snapshot_id'])
     .where('volume_id', '=', volumeId)
     .execute()
 }

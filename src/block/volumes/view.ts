@@ -35,7 +35,7 @@ export function volumeJson(
   text += `,"metadata":${kind === 'show' ? metadataJson(volume) : volume.metadata}`
   text += `,"links":${request.links.json('volumes', volume.id)},"user_id":${json(volume.user_id)}`
   text += `,"bootable":"${volume.bootable === 1}","encrypted":${volume.encryption_key_id !== null}`
-  text += `,"replication_status":${json(volume.replication_status)},"consistencygroup_id":null`
+  text += `,"replication_status":${json(volume.replication_status)},"consistencygroup_id":${json(volume.consistency_group_id)}`
   text += `,"multiattach":${volume.multiattach === 1}`
   text += `,"attachments":${attachments.length === 0 ? '[]' : attachmentsJson(attachments, request)}`
   if (isAdmin) text += `,"migration_status":${json(volume.migration_status)}`
