@@ -8,6 +8,7 @@ import { sendFault, UnsupportedMediaType } from './faults.ts'
 import { Links, linkPrefix } from './links.ts'
 import { latestMinor, requestedMinor } from './microversion.ts'
 import type { Answer, BlockRequest, Operation } from './operation.ts'
+import { type BlockPolicy, callerOf } from './policy.ts'
 import type { BlockSettings } from './settings.ts'
 
 /** A URL segment that is a project: what upstream's `project_id_regex` matches by default. */
@@ -27,9 +28,10 @@ export function createBlockApi(options: {
   log: Logger
   tokens: TokenValidator
   settings: BlockSettings
+  policy: BlockPolicy
   operations: readonly Operation[]
 }): ApiServer {
-  const { settings, tokens } = options
+  const { settings, tokens, policy } = options
   const app = createApiServer({ log: options.log })
   const authenticated = new WeakMap<FastifyRequest, Authenticated>()
 
@@ -93,9 +95,9 @@ export function createBlockApi(options: {
     const { url_project_id: urlProject, ...params } = request.params as Record<string, string> // from the URL
     const blockRequest: BlockRequest = {
       requestId: request.id,
-      identity,
+      identity: callerOf(identity, policy),
       projectId,
-      isAdmin: identity.roles.includes('admin'),
+      isAdmin: policy.isAdmin(identity),
       token,
       minor,
       params,

@@ -2,10 +2,12 @@ import { Invalid, NotFound } from '../kernel/errors.ts'
 import type { RequestContext } from '../kernel/http/request-context.ts'
 import type { Logger } from '../kernel/log.ts'
 import type { Links } from './links.ts'
+import type { Caller } from './policy.ts'
 import type { Validator } from './validation.ts'
 
 /** A request as an operation sees it: who asks, in which microversion, for what. */
 export interface BlockRequest extends RequestContext {
+  readonly identity: Caller
   /** Of the token; every operation needs one. */
   readonly projectId: string
   readonly isAdmin: boolean

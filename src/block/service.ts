@@ -11,6 +11,7 @@ import type { TokenValidator } from '../kernel/http/request-context.ts'
 import type { AnyJobDefinition, JobQueue } from '../kernel/jobs/job-queue.ts'
 import type { Locks } from '../kernel/locks/locks.ts'
 import type { Logger } from '../kernel/log.ts'
+import { PolicyFiles } from '../kernel/policy/files.ts'
 import { createBlockApi } from './api.ts'
 import { repairAttachments } from './attachments/repair.ts'
 import { createBackends } from './backends.ts'
@@ -21,6 +22,7 @@ import type { ImageService } from './image-service.ts'
 import { blockJobs } from './jobs.ts'
 import { purgeMessages } from './messages/queries.ts'
 import { blockOperations } from './operations.ts'
+import { BlockPolicy } from './policy.ts'
 import { recordHeartbeat } from './services/heartbeat.ts'
 import { readBlockSettings } from './settings.ts'
 import { createFirstTypes } from './types/first.ts'
@@ -56,8 +58,9 @@ export interface BlockService extends AsyncDisposable {
   backendsTried(signal: AbortSignal): Promise<void>
 }
 
-/** Between two looks for expired messages, in milliseconds. */
+/** Between two looks for expired messages, and for changed policy files; in milliseconds. */
 const purgeIntervalMs = 3_600_000
+const policyIntervalMs = 5_000
 
 export async function createBlockService(options: BlockServiceOptions): Promise<BlockService> {
   const { config, log, locks } = options
@@ -65,6 +68,13 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
   const timers: NodeJS.Timeout[] = []
   const background = new Set<Promise<void>>()
   const settings = readBlockSettings(config)
+  const policyFiles = new PolicyFiles(config)
+  const policy = new BlockPolicy({ newDefaults: policyFiles.enforceNewDefaults })
+  const readPolicy = async () => {
+    const overrides = await policyFiles.changed()
+    if (overrides !== undefined) policy.override(overrides)
+  }
+  await readPolicy()
   const host = settings.host || options.host || hostname()
   const backends = createBackends({
     config,
@@ -90,7 +100,13 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
     secrets: await openSecretBox(join(options.stateDirectory, 'secrets.key')),
     now: options.now ?? (() => new Date()),
   }
-  const api = createBlockApi({ log, tokens: options.tokens, settings, operations: blockOperations(block) })
+  const api = createBlockApi({
+    log,
+    tokens: options.tokens,
+    settings,
+    policy,
+    operations: blockOperations(block),
+  })
   /** Work that nobody waits for; the service waits for it when it stops. */
   function run(what: string, work: () => Promise<void>): void {
     const running = work()
@@ -121,6 +137,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
         await backends.check(stopping.signal)
         await recordHeartbeat(block, host)
       })
+      every(policyIntervalMs, 'reading the policy files', readPolicy)
       every(purgeIntervalMs, 'removing expired messages', () => purgeMessages(block))
       await recordHeartbeat(block, host)
     },

@@ -1,5 +1,6 @@
 import { wireDate } from '../links.ts'
 import type { BlockRequest } from '../operation.ts'
+import { isAllowed } from '../policy.ts'
 import type { SnapshotRow } from './queries.ts'
 
 const json = JSON.stringify
@@ -23,7 +24,8 @@ export function snapshotJson(
   if (minor >= 14) text += `,"group_snapshot_id":${json(row.group_snapshot_id)}`
   if (minor >= 41) text += `,"user_id":${json(row.user_id)}`
   if (minor >= 65) text += `,"consumes_quota":${row.consumes_quota === 1}`
-  if (kind === 'show') {
+  const extended = 'volume_extension:extended_snapshot_attributes'
+  if (kind === 'show' && isAllowed(request.identity, extended, row.project_id)) {
     text += `,"os-extended-snapshot-attributes:progress":${json(row.progress)}`
     text += `,"os-extended-snapshot-attributes:project_id":${json(row.project_id)}`
   }

@@ -52,12 +52,18 @@ export function volumeJson(
     if (isAllowed(request.identity, 'volume_extension:volume_tenant_attribute', volume.project_id)) {
       text += `,"os-vol-tenant-attr:tenant_id":${json(volume.project_id)}`
     }
-    if (isAdmin) {
+    if (isAllowed(request.identity, 'volume_extension:volume_host_attribute', volume.project_id)) {
       text += `,"os-vol-host-attr:host":${json(volume.host)}`
+    }
+    if (isAllowed(request.identity, 'volume_extension:volume_mig_status_attribute', volume.project_id)) {
       text += `,"os-vol-mig-status-attr:migstat":${json(volume.migration_status)}`
       text += `,"os-vol-mig-status-attr:name_id":${json(volume.name_id)}`
     }
-    if (volume.image_metadata !== null) text += `,"volume_image_metadata":${volume.image_metadata}`
+    if (
+      volume.image_metadata !== null &&
+      isAllowed(request.identity, 'volume_extension:volume_image_metadata:show', volume.project_id)
+    )
+      text += `,"volume_image_metadata":${volume.image_metadata}`
   }
   return `${text}}`
 }
