@@ -7,7 +7,7 @@ import type { Locks } from '../kernel/locks/locks.ts'
 import type { Logger } from '../kernel/log.ts'
 import { LockedVolumeDriver } from './locked-driver.ts'
 import type { BlockSettings } from './settings.ts'
-import type { AnyVolumeDriverDefinition, Pool, VolumeDriver } from './volume-driver.ts'
+import type { AnyVolumeDriverDefinition, Pool, VolumeDriver, VolumeTypeFacts } from './volume-driver.ts'
 
 /** Bounds of waits, in milliseconds. */
 const startTimeoutMs = 60_000
@@ -26,6 +26,10 @@ export interface Backend {
   readonly reservedPercentage: number
   /** `max_over_subscription_ratio`; `auto` counts as 20. */
   readonly overSubscriptionRatio: number
+  /** `filter_function` of its section, for the scheduler's driver filter. */
+  readonly filterFunction: string | undefined
+  /** `goodness_function` of its section, for the scheduler's goodness weigher. */
+  readonly goodnessFunction: string | undefined
   readonly driver: VolumeDriver
   /** Whether the backend answers. */
   readonly state: 'starting' | 'up' | 'down'
@@ -75,6 +79,12 @@ const backendOptions = {
     help: 'How much more thin pools may promise than they have.',
     default: '20.0',
   }),
+  filterFunction: optionalText('filter_function', {
+    help: "Expression that says which volumes the backend takes; replaces the driver's own.",
+  }),
+  goodnessFunction: optionalText('goodness_function', {
+    help: "Expression from 0 to 100 that says how well a volume suits it; replaces the driver's own.",
+  }),
 } as const
 
 class RunningBackend implements Backend {
@@ -84,6 +94,8 @@ class RunningBackend implements Backend {
   readonly availabilityZone: string
   readonly reservedPercentage: number
   readonly overSubscriptionRatio: number
+  readonly filterFunction: string | undefined
+  readonly goodnessFunction: string | undefined
   readonly driver: VolumeDriver
   state: 'starting' | 'up' | 'down' = 'starting'
   failure: string | undefined
@@ -97,6 +109,8 @@ class RunningBackend implements Backend {
     this.availabilityZone = facts.availabilityZone
     this.reservedPercentage = facts.reservedPercentage
     this.overSubscriptionRatio = facts.overSubscriptionRatio
+    this.filterFunction = facts.filterFunction
+    this.goodnessFunction = facts.goodnessFunction
     this.driver = facts.driver
   }
 }
@@ -110,6 +124,8 @@ export function createBackends(options: {
   stateDirectory: string
   host: string
   initiatorName: string
+  /** A volume type that an option of a driver names. */
+  volumeType: (id: string) => Promise<VolumeTypeFacts | undefined>
   /** Called when a backend has come up or gone down. */
   onChange: () => void
 }): Backends {
@@ -241,6 +257,8 @@ function configure(name: string, options: Parameters<typeof createBackends>[0]):
     availabilityZone: common.availabilityZone ?? settings.storageAvailabilityZone,
     reservedPercentage: common.reservedPercentage,
     overSubscriptionRatio: Number.isFinite(ratio) && ratio >= 1 ? ratio : 20,
+    filterFunction: common.filterFunction,
+    goodnessFunction: common.goodnessFunction,
     driver: new LockedVolumeDriver(makeDriver(), options.locks),
   })
 
@@ -263,6 +281,8 @@ function configure(name: string, options: Parameters<typeof createBackends>[0]):
       volumeBackendName,
       initiatorName: options.initiatorName,
       stateDirectory: join(options.stateDirectory, 'volume-backends', name),
+      host: `${common.backendHost ?? options.host}@${name}`,
+      volumeType: options.volumeType,
     })
   }
 }

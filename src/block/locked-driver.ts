@@ -61,8 +61,11 @@ export class LockedVolumeDriver implements VolumeDriver {
     }
     if (imageClones !== undefined) {
       this.imageClones = {
+        // whoever is first may have a copy of the image made; the others use it
         create: (image, volume, call) =>
-          this.#locked([volume.id], call, () => imageClones.create(image, volume, call)),
+          this.#locks.withLock(`image:${image.id}`, call.signal, () =>
+            this.#locked([volume.id], call, () => imageClones.create(image, volume, call)),
+          ),
       }
     }
     if (groups !== undefined) {

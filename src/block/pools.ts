@@ -1,9 +1,10 @@
 import { Invalid, NotFound } from '../kernel/errors.ts'
+import type { Logger } from '../kernel/log.ts'
 import type { Block } from './context.ts'
 import { wireDate } from './links.ts'
 import { type Operation, parameter } from './operation.ts'
 import { authorize } from './policy.ts'
-import { poolCandidates } from './scheduler/candidates.ts'
+import { type PoolCandidate, poolCandidates } from './scheduler/candidates.ts'
 import { backendOf, hasCapabilities } from './scheduler/pools.ts'
 import { getTypeByIdOrName, stringMapOf } from './types/queries.ts'
 import { queryBoolean } from './validation.ts'
@@ -69,10 +70,28 @@ export function poolOperations(block: Block): readonly Operation[] {
             description: null,
             visibility: null,
             replication_targets: [],
-            properties: {},
+            properties: await propertiesOf(found, request.signal, block.log),
           },
         }
       },
     },
   ]
+}
+
+/** The properties that upstream publishes for every backend: title and description. */
+const standardProperties = {
+  thin_provisioning: ['Thin Provisioning', 'Whether volumes take only the room that their data needs.'],
+  compression: ['Compression', 'Whether data is compressed.'],
+  qos: ['QoS', 'Whether limits of bandwidth and operations are enforced.'],
+  replication_enabled: ['Replication', 'Whether volumes are replicated to another backend.'],
+} as const
+
+/** The settings that types may have on a backend: upstream's standard ones, and the driver's own. */
+async function propertiesOf({ at }: PoolCandidate, signal: AbortSignal, log: Logger) {
+  const standard = Object.entries(standardProperties).map(([key, [title, description]]) => [
+    key,
+    { title, description, type: 'boolean' },
+  ])
+  const { capabilities } = at.backend.driver
+  return { ...Object.fromEntries(standard), ...(await capabilities?.properties({ signal, log })) }
 }

@@ -26,6 +26,7 @@ import { BlockPolicy } from './policy.ts'
 import { recordHeartbeat } from './services/heartbeat.ts'
 import { readBlockSettings } from './settings.ts'
 import { createFirstTypes } from './types/first.ts'
+import { typeFacts } from './types/queries.ts'
 import type { AnyVolumeDriverDefinition } from './volume-driver.ts'
 
 export interface BlockServiceOptions {
@@ -76,6 +77,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
   }
   await readPolicy()
   const host = settings.host || options.host || hostname()
+  const db: Kysely<Tables> = options.database.kysely
   const backends = createBackends({
     config,
     settings,
@@ -85,10 +87,10 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
     stateDirectory: options.stateDirectory,
     host,
     initiatorName: options.initiatorName,
+    volumeType: (id) => typeFacts(db, id),
     onChange: () => run('the heartbeat', () => recordHeartbeat(block, host)),
   })
   await mkdir(options.stateDirectory, { recursive: true, mode: 0o700 })
-  const db: Kysely<Tables> = options.database.kysely
   const block: Block = {
     db,
     engine: options.database.engine,

@@ -20,6 +20,10 @@ export interface NewVolume {
   readonly projectId: string
   readonly type: VolumeTypeFacts | undefined
   readonly metadata: Readonly<Record<string, string>>
+  /** What the user calls it, for people who look at the backend. */
+  readonly displayName?: string | undefined
+  readonly bootable?: boolean | undefined
+  readonly availabilityZone?: string | undefined
 }
 
 /** A volume that a backend has made, with what the driver asked to be remembered about it. */
@@ -156,7 +160,7 @@ export interface Manageable {
   readonly sizeBytes: number
   readonly safeToManage: boolean
   readonly reasonNotSafe: string | undefined
-  /** Id of the volume or snapshot that it is here (`cinder_id`). */
+  /** Id of the volume or snapshot that it is here, or was before it was unmanaged (`cinder_id`). */
   readonly managedAs: string | undefined
   readonly extraInfo: Readonly<Record<string, unknown>> | undefined
 }
@@ -224,7 +228,10 @@ export interface CloneableImage extends ImageFacts {
   readonly acceptedBy: readonly string[]
   /** URIs of its data, `datera://…`, `rbd://…`; empty when the Image API hides them. */
   readonly locations: readonly string[]
-  /** Its disk as blocks, whatever its format, for a driver that keeps copies of images. Whoever opens it closes it. */
+  /**
+   * Its disk as blocks, whatever its format, inspected for safety: for a driver that keeps copies of images. Whoever
+   * opens it closes it.
+   */
   open(call: Call): Promise<BlockDevice>
 }
 
@@ -297,10 +304,14 @@ export interface VolumeBackend {
   readonly name: string
   /** `volume_backend_name`, or the section's name. */
   readonly volumeBackendName: string
+  /** `host@backend`, as services are named. */
+  readonly host?: string
   /** Our own initiator name, for `open`. */
   readonly initiatorName: string
   /** A directory the driver may keep state in. */
   readonly stateDirectory: string
+  /** A volume type that an option of the driver names. @returns undefined when there is none of that id */
+  volumeType?(id: string): Promise<VolumeTypeFacts | undefined>
 }
 
 /** A definition of whatever settings, as lists of definitions have it. */

@@ -35,7 +35,7 @@ export async function poolCandidates(
 
 function candidate(at: PoolAt, provisionedBytes: number, volumes: number): PoolCandidate {
   const { backend, pool, host } = at
-  const { reservedPercentage, overSubscriptionRatio } = backend
+  const { reservedPercentage, overSubscriptionRatio, filterFunction, goodnessFunction } = backend
   return {
     at,
     host,
@@ -56,6 +56,8 @@ function candidate(at: PoolAt, provisionedBytes: number, volumes: number): PoolC
       reserved_percentage: reservedPercentage,
       max_over_subscription_ratio: String(overSubscriptionRatio),
       total_volumes: volumes,
+      ...(filterFunction === undefined ? {} : { filter_function: filterFunction }),
+      ...(goodnessFunction === undefined ? {} : { goodness_function: goodnessFunction }),
       backend_state: backend.state === 'up' ? 'up' : 'down',
     },
   }

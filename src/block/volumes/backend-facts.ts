@@ -24,6 +24,9 @@ export async function backendVolume(
     projectId: row.project_id,
     type: await typeFacts(db, row.volume_type_id),
     metadata: stringMapOf(row.metadata),
+    displayName: row.name ?? undefined,
+    bootable: row.bootable === 1,
+    availabilityZone: row.availability_zone ?? undefined,
     providerLocation: row.provider_location ?? undefined,
   }
 }

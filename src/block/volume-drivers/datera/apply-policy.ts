@@ -1,4 +1,4 @@
-import { type AppInstance, type EdfScope, isInUse, onlyVolume } from '@emberglass/edf'
+import { type AppInstance, type EdfScope, isInUse, onlyVolume, type UpdateVolume } from '@emberglass/edf'
 import { chooseIpPool } from './ip-pools.ts'
 import type { Operation } from './operation.ts'
 import { pathIn, placementOf } from './placement.ts'
@@ -49,11 +49,11 @@ export async function applyPolicy(
 }
 
 /** What of a volume differs from its policy: more replicas (never fewer), another placement. */
-function volumeChanges(
+export function volumeChanges(
   operation: Operation,
   appInstance: AppInstance,
   policy: Policy,
-): { replica_count?: number } | undefined {
+): UpdateVolume | undefined {
   const { volume } = onlyVolume(appInstance)
   const placement = placementOf(operation, policy)
   const same =

@@ -4,7 +4,7 @@ import { openIscsiDisk } from '@emberglass/iscsi'
 import { uncancelled } from '../../../kernel/call.ts'
 import { type VolumeDriverFixture, volumeDriverConformance } from '../../volume-driver.conformance.ts'
 import type { BackendVolume, Connector } from '../../volume-driver.ts'
-import { driverOn, TestArray } from './driver.test-support.ts'
+import { driverOn, imageOf, TestArray, typeOf } from './driver.test-support.ts'
 import type { DateraSettings } from './options.ts'
 
 /** One array for all cases of a variant; each case has a tenant of its own on it. */
@@ -29,13 +29,17 @@ class Variant {
     const { array, client } = await this.#started
     this.#cases += 1
     const tenant = `case-${this.#cases}`
-    const settings = { ...this.#settings, tenant }
+    const settings = { ...this.#settings, tenant, imageCache: true }
     const scope = client.in(`/root/${tenant}`)
     const volumes = async () => await scope.appInstances.list({}, uncancelled())
     return {
       driver: driverOn(array, settings),
       reopen: async () => driverOn(array, settings),
-      leftovers: async () => (await volumes()).map(({ name }) => name),
+      leftovers: async () =>
+        (await volumes()).filter(({ descr }) => !descr?.startsWith('cached image')).map(({ name }) => name),
+      snapshotsGoWithVolume: true,
+      otherType: typeOf({ 'DF:replica_count': '2', 'DF:total_iops_max': '500' }),
+      imageOnBackend: async (data) => imageOf(data),
       reachable: async (volume: BackendVolume, connector: Connector) => {
         const found = (await volumes()).find(({ name }) => name.endsWith(volume.id))
         return await canLogIn(array, found?.storage_instances[0]?.access?.iqn ?? '', connector)
@@ -69,7 +73,11 @@ async function canLogIn(array: TestArray, targetName: string, connector: Connect
   }
 }
 
-const latest = new Variant('3.3.0.0', {})
-const oldest = new Variant('3.2.4.0', { apiVersion: '2.1' })
-volumeDriverConformance('datera, API 2.2, product 3.3', () => latest.fixture())
-volumeDriverConformance('datera, API 2.1, product 3.2', () => oldest.fixture())
+const variants: Readonly<Record<string, Variant>> = {
+  'API 2.2, product 3.3': new Variant('3.3.0.0', {}),
+  'API 2.2, product 3.2': new Variant('3.2.4.0', {}),
+  'API 2.1, product 3.2': new Variant('3.2.4.0', { apiVersion: '2.1' }),
+}
+for (const [name, variant] of Object.entries(variants)) {
+  volumeDriverConformance(`datera, ${name}`, () => variant.fixture())
+}

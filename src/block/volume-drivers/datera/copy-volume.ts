@@ -43,7 +43,7 @@ export async function copyVolume(
   }
   const body: CreateAppInstance = {
     create_mode: 'openstack',
-    name: appInstanceName(volume.id, volume.name),
+    name: appInstanceName(volume.id, volume.displayName ?? volume.name),
     uuid: volume.id,
     ...origin,
   }

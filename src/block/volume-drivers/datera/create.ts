@@ -38,7 +38,7 @@ function plainBody(
   return {
     create_mode: 'openstack',
     uuid: volume.id,
-    name: appInstanceName(volume.id, volume.name),
+    name: appInstanceName(volume.id, volume.displayName ?? volume.name),
     access_control_mode: 'deny_all',
     storage_instances: [
       {
@@ -69,7 +69,7 @@ async function templateBody(
   const template = await readTemplate(operation, tenant, policy.template, sizeGib)
   return {
     create_mode: 'openstack',
-    name: appInstanceName(volume.id, volume.name),
+    name: appInstanceName(volume.id, volume.displayName ?? volume.name),
     app_template: { path: template.path },
     ...(template.override === undefined ? {} : { template_override: template.override }),
   }

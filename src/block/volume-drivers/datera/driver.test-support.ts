@@ -1,7 +1,14 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
+import { MemoryDevice } from '@emberglass/iscsi'
 import { TestArray } from '../../../../packages/edf/src/client/array.test-support.ts'
 import { Secret } from '../../../kernel/secret.ts'
-import type { BackendVolume, NewVolume, VolumeBackend, VolumeTypeFacts } from '../../volume-driver.ts'
+import type {
+  BackendVolume,
+  CloneableImage,
+  NewVolume,
+  VolumeBackend,
+  VolumeTypeFacts,
+} from '../../volume-driver.ts'
 import { DateraDriver } from './driver.ts'
 import { type DateraSettings, dateraOptions } from './options.ts'
 
@@ -69,4 +76,35 @@ export function newVolume(changes: Partial<NewVolume> = {}): NewVolume {
 /** A volume that was made, as the service hands it to the driver. */
 export function made(volume: NewVolume, created: { providerLocation: string | undefined }): BackendVolume {
   return { ...volume, providerLocation: created.providerLocation }
+}
+
+/** A private raw image of these bytes, of the project of `newVolume`. */
+export function imageOf(data: Uint8Array, changes: Partial<CloneableImage> = {}): CloneableImage {
+  return {
+    id: randomUUID(),
+    name: 'image',
+    status: 'active',
+    visibility: 'private',
+    ownerProjectId: newVolume().projectId,
+    sizeBytes: data.byteLength,
+    virtualSizeBytes: undefined,
+    diskFormat: 'raw',
+    containerFormat: 'bare',
+    minDiskGib: 0,
+    minRamMib: 0,
+    checksum: createHash('md5').update(data).digest('hex'),
+    osHashAlgo: 'sha512',
+    osHashValue: createHash('sha512').update(data).digest('hex'),
+    properties: {},
+    acceptedBy: [],
+    locations: [],
+    open: async (call) => {
+      const device = new MemoryDevice(Math.ceil(data.byteLength / 512) * 512)
+      const padded = new Uint8Array(device.sizeBytes)
+      padded.set(data)
+      await device.write(0, padded, call)
+      return device
+    },
+    ...changes,
+  }
 }

@@ -6,29 +6,42 @@ import { type Logger, silentLogger } from '../../../kernel/log.ts'
 import type {
   BackendSnapshot,
   BackendVolume,
+  Capabilities,
   Clones,
   Connection,
   Connector,
   Created,
+  ImageClones,
+  Manage,
+  ManageSnapshots,
+  Migration,
   NewVolume,
   Pool,
+  Retype,
   Snapshots,
   VolumeBackend,
   VolumeDriver,
 } from '../../volume-driver.ts'
+import { adoptVolume } from './adopt.ts'
 import { attachVolume, detachVolume, setChap } from './attach.ts'
 import { cloneVolume } from './copy-volume.ts'
 import { createVolume } from './create.ts'
 import { deleteVolume } from './delete.ts'
 import { kernelError } from './errors.ts'
 import { extendVolume } from './extend.ts'
+import { cloneImage } from './image-clone.ts'
 import { takeBackLeftovers } from './leftovers.ts'
 import { requireVolume } from './lookup.ts'
+import { listManageable, manageableSize, manageVolume, unmanageVolume } from './manage.ts'
+import { listManageableSnapshots, manageableSnapshotSize, manageSnapshot } from './manage-snapshots.ts'
 import { edfCallOf, type Operation } from './operation.ts'
 import type { DateraSettings } from './options.ts'
+import { retypeVolume } from './retype.ts'
+import { revertToSnapshot } from './revert.ts'
 import { type CheckedSettings, checkSettings, clientOptions } from './settings.ts'
 import { createSnapshot, createVolumeFromSnapshot, deleteSnapshot } from './snapshots.ts'
 import { poolOf } from './stats.ts'
+import { vendorProperties } from './vendor-properties.ts'
 
 /** Volumes on a Datera array: one app instance with one storage instance and one volume each. */
 export class DateraDriver implements VolumeDriver {
@@ -37,9 +50,45 @@ export class DateraDriver implements VolumeDriver {
     delete: (snapshot, call) => this.#run('delete snapshot', call, (at) => deleteSnapshot(at, snapshot)),
     createVolume: (snapshot: BackendSnapshot, volume: NewVolume, call: Call) =>
       this.#run('create from snapshot', call, (at) => createVolumeFromSnapshot(at, snapshot, volume)),
+    revert: (snapshot, call) => this.#run('revert', call, (at) => revertToSnapshot(at, snapshot)),
   }
   readonly clones: Clones = {
     create: (source, volume, call) => this.#run('clone', call, (at) => cloneVolume(at, source, volume)),
+  }
+  readonly retype: Retype = {
+    change: (volume, request, call) => this.#run('retype', call, (at) => retypeVolume(at, volume, request)),
+  }
+  readonly manage: Manage = {
+    list: (known, call) =>
+      this.#run('list manageable', call, async (at) =>
+        (await listManageable(at, known)).map(({ manageable }) => manageable),
+      ),
+    sizeBytes: (volume, reference, call) =>
+      this.#run('manageable size', call, (at) => manageableSize(at, volume, reference)),
+    manage: (volume, reference, known, call) =>
+      this.#run('manage', call, (at) => manageVolume(at, volume, reference, known)),
+    unmanage: (volume, call) => this.#run('unmanage', call, (at) => unmanageVolume(at, volume)),
+  }
+  readonly manageSnapshots: ManageSnapshots = {
+    list: (known, call) =>
+      this.#run('list manageable snapshots', call, (at) => listManageableSnapshots(at, known)),
+    sizeBytes: (volume, reference, call) =>
+      this.#run('manageable snapshot size', call, (at) => manageableSnapshotSize(at, volume, reference)),
+    manage: (snapshot, reference, known, call) =>
+      this.#run('manage snapshot', call, (at) => manageSnapshot(at, snapshot, reference, known)),
+    unmanage: async () => {}, // nothing on the array says that a snapshot is ours
+  }
+  readonly migration: Migration = {
+    adopt: (volume, copy, call) => this.#run('adopt', call, (at) => adoptVolume(at, volume, copy)),
+  }
+  readonly imageClones: ImageClones = {
+    create: (image, volume, call) => this.#run('clone image', call, (at) => cloneImage(at, image, volume)),
+  }
+  readonly capabilities: Capabilities = {
+    properties: async (call) => {
+      this.#checked ??= checkSettings(this.#settings, call.log)
+      return vendorProperties(this.#checked.policy)
+    },
   }
   readonly #settings: DateraSettings
   readonly #backend: VolumeBackend

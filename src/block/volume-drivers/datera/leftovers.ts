@@ -20,7 +20,8 @@ export async function takeBackLeftovers(operation: Operation): Promise<void> {
   }
 }
 
-async function tenantsOf(operation: Operation): Promise<readonly (string | undefined)[]> {
+/** Every tenant that volumes of this backend may lie in. */
+export async function tenantsOf(operation: Operation): Promise<readonly (string | undefined)[]> {
   const rule = operation.checked.tenant
   if (rule.kind !== 'map') return [tenantOf(rule, '')]
   const all = await scopeOf(operation, '/root').tenants.list({}, operation.edf)

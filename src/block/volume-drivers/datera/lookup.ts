@@ -7,7 +7,7 @@ import {
 } from '@emberglass/edf'
 import { BackendError, NotFound } from '../../../kernel/errors.ts'
 import type { BackendVolume } from '../../volume-driver.ts'
-import { isNameOfVolume, parseLocation } from './naming.ts'
+import { idInName, isNameOfVolume, parseLocation } from './naming.ts'
 import { type Operation, scopeOf } from './operation.ts'
 
 /** An app instance, and the tenant in which it is reached. */
@@ -68,9 +68,10 @@ export async function findInTenant(
   return found[0]
 }
 
-function isVolume(appInstance: AppInstance, volumeId: string): boolean {
-  if (appInstance.name === `OS-IMAGE-${volumeId}`) return false
-  return isNameOfVolume(appInstance.name, volumeId) || appInstance.uuid === volumeId
+/** By its name; by its uuid when somebody has given it a name that says nothing. */
+function isVolume({ name, uuid }: AppInstance, volumeId: string): boolean {
+  if (isNameOfVolume(name, volumeId)) return true
+  return uuid === volumeId && idInName(name) === undefined
 }
 
 /** Where a volume may lie: where it was put, where its project's volumes go, and where older drivers put them. */

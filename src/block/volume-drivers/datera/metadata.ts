@@ -14,10 +14,37 @@ export async function writeVolumeMetadata(
   volume: NewVolume,
 ): Promise<void> {
   await write(operation, scope, appInstance, {
-    host: operation.backend.name,
-    display_name: volume.name,
+    host: operation.backend.host ?? operation.backend.name,
+    display_name: volume.displayName ?? volume.name,
+    bootable: volume.bootable ? 'True' : 'False',
+    ...(volume.availabilityZone === undefined ? {} : { availability_zone: volume.availabilityZone }),
     project_id: volume.projectId,
     ...(volume.type === undefined ? {} : { volume_type: volume.type.name }),
+  })
+}
+
+/** Takes back what we wrote on an app instance that is not ours any more: pairs can be emptied, not removed. */
+export async function clearVolumeMetadata(
+  operation: Operation,
+  scope: EdfScope,
+  appInstance: AppInstance,
+): Promise<void> {
+  const written = ['host', 'display_name', 'bootable', 'availability_zone', 'project_id', 'volume_type']
+  const known = await scope.metadata(appInstance, operation.edf).catch(() => ({}))
+  const ours = written.filter((key) => key in known)
+  if (ours.length === 0) return
+  await write(operation, scope, appInstance, Object.fromEntries(ours.map((key) => [key, ''])))
+}
+
+/** Remembers what an app instance was before it was managed. */
+export async function writeOrigin(
+  operation: Operation,
+  scope: EdfScope,
+  appInstance: AppInstance,
+): Promise<void> {
+  await write(operation, scope, appInstance, {
+    managed_name: appInstance.name,
+    managed_create_mode: appInstance.create_mode ?? 'normal',
   })
 }
 

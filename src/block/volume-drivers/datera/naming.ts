@@ -16,6 +16,28 @@ export function appInstanceName(volumeId: string, displayName: string): string {
   return filtered === '' || reserved.has(filtered) ? plain : `OS-${filtered}-${volumeId}`
 }
 
+/** What a migration within the array has left, until it is deleted. */
+export function migratedName(copyId: string): string {
+  return `OS-MIGRATED-${copyId}`
+}
+
+/** What is on the array of a volume that is not ours any more. */
+export function unmanagedName(volumeId: string): string {
+  return `UNMANAGED-${volumeId}`
+}
+
+/** A copy of an image that the driver keeps. */
+export function cachedImageName(imageId: string): string {
+  return `OS-${imageId}`
+}
+
+const uuidPattern = /[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}/i
+
+/** The id in a name that we may have given: of a volume, an image, a backup. */
+export function idInName(name: string): string | undefined {
+  return uuidPattern.exec(name)?.[0].toLowerCase()
+}
+
 /** Whether an app instance's name is one that a volume may have, or has had. */
 export function isNameOfVolume(name: string, volumeId: string): boolean {
   if (name === `OS-${volumeId}` || name === `UNMANAGED-${volumeId}`) return true

@@ -46,8 +46,12 @@ export interface DateraSettings {
   readonly chapPassword: Secret | undefined
   readonly reservedPercentage: number
   readonly maxOverSubscriptionRatio: string
-  readonly filterFunction: string | undefined
-  readonly goodnessFunction: string | undefined
+  readonly imageCache: boolean
+  readonly imageCacheTypeId: string | undefined
+  /** 0: as much as there is. */
+  readonly imageCacheGib: number
+  /** 0: as many as there are. */
+  readonly imageCacheCount: number
   readonly reportDiscard: boolean | undefined
   readonly multipath: boolean
   readonly enforceMultipath: boolean
@@ -151,9 +155,21 @@ export const dateraOptions: OptionSet<DateraSettings> = {
     default: '20.0',
     help: 'How far the capacity may be promised beyond what there is.',
   }),
-  filterFunction: optionalText('filter_function', { help: "Expression for the scheduler's driver filter." }),
-  goodnessFunction: optionalText('goodness_function', {
-    help: "Expression for the scheduler's goodness weigher.",
+  imageCache: boolean('datera_enable_image_cache', {
+    help: 'Keep a copy of each raw image on the array, and clone volumes from it.',
+  }),
+  imageCacheTypeId: optionalText('datera_image_cache_volume_type_id', {
+    help: 'Volume type of such copies; the driver-wide defaults unless set.',
+  }),
+  imageCacheGib: integer('image_volume_cache_max_size_gb', {
+    default: 0,
+    min: 0,
+    help: 'GiB that copies of images may take, 0 for no limit: the least recently used ones make room.',
+  }),
+  imageCacheCount: integer('image_volume_cache_max_count', {
+    default: 0,
+    min: 0,
+    help: 'Number of such copies, 0 for no limit.',
   }),
   reportDiscard: optionalBoolean(
     'report_discard_supported',

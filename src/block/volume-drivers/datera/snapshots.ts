@@ -14,7 +14,7 @@ import { findVolume, requireVolume } from './lookup.ts'
 import { type Operation, whenCleaning } from './operation.ts'
 
 /** How long the array may take to complete a snapshot. */
-const readyLimitMs = 60_000
+export const readyLimitMs = 60_000
 
 /** Takes a snapshot and waits until it is complete. Hosts are not interrupted. */
 export async function createSnapshot(
@@ -82,7 +82,7 @@ export async function createVolumeFromSnapshot(
 }
 
 /** By the time that is remembered of it, else by its uuid: the time may be stale, the uuid never is. */
-async function findSnapshot(
+export async function findSnapshot(
   operation: Operation,
   scope: EdfScope,
   volume: Volume,

@@ -34,8 +34,6 @@ export function poolOf(operation: Operation, system: System): Pool {
       compression: system.compression_enabled ?? false,
       compression_ratio: system.compression_ratio ?? '0',
       l3_enabled: system.l3_enabled ?? false,
-      ...(settings.filterFunction === undefined ? {} : { filter_function: settings.filterFunction }),
-      ...(settings.goodnessFunction === undefined ? {} : { goodness_function: settings.goodnessFunction }),
     },
   }
 }
