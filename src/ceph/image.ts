@@ -7,6 +7,8 @@ import type { Handle } from './library.ts'
 
 /** `RBD_SNAP_NAMESPACE_TYPE_USER`: taken by somebody; the other kinds are librbd's own. */
 const userNamespace = 0
+/** Longest note that is read, in bytes. */
+const noteBytes = 4096
 
 /** An open image, or an open snapshot of one. */
 export class RbdImage implements AsyncDisposable {
@@ -129,6 +131,51 @@ export class RbdImage implements AsyncDisposable {
   /** The image's bytes and size become the snapshot's. Takes time in proportion to what differs. */
   async rollBack(snapshot: string, call: Call): Promise<void> {
     await this.cluster.run(call, 'rbd_snap_rollback', [this.handle, snapshot])
+  }
+
+  /** A note that was kept with the image (`rbd image-meta`); undefined when there is none. */
+  async note(key: string, call: Call): Promise<string | undefined> {
+    const value = Buffer.alloc(noteBytes + 1)
+    try {
+      await this.cluster.run(call, 'rbd_metadata_get', [this.handle, key, value, [noteBytes]])
+    } catch (error) {
+      if (error instanceof NotFound) return undefined
+      throw error
+    }
+    return value.toString('utf8', 0, value.indexOf(0))
+  }
+
+  /** @param value undefined removes the note; none there: fine */
+  async setNote(key: string, value: string | undefined, call: Call): Promise<void> {
+    if (value !== undefined) {
+      await this.cluster.run(call, 'rbd_metadata_set', [this.handle, key, value])
+      return
+    }
+    try {
+      await this.cluster.run(call, 'rbd_metadata_remove', [this.handle, key])
+    } catch (error) {
+      if (!(error instanceof NotFound)) throw error
+    }
+  }
+
+  /** The image that this one is a clone of; it may lie in the trash by now. */
+  async parent(call: Call): Promise<{ readonly poolName: string; readonly imageId: string } | undefined> {
+    const { library } = this.cluster
+    const image = library.allocate('rbd_parent', 1)
+    const snapshot = library.allocate('rbd_parent_snapshot', 1)
+    try {
+      await this.cluster.run(call, 'rbd_get_parent', [this.handle, image, snapshot])
+      const [parent] = library.structures<{ poolName: string; imageId: string }>(image, 'rbd_parent', 1)
+      library.call('rbd_linked_image_spec_cleanup', image)
+      library.call('rbd_snap_spec_cleanup', snapshot)
+      return parent
+    } catch (error) {
+      if (error instanceof NotFound) return undefined
+      throw error
+    } finally {
+      library.free(image)
+      library.free(snapshot)
+    }
   }
 
   /**

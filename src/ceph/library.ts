@@ -62,6 +62,13 @@ const declarations = {
     rbd_snap_list: 'int f(void *image, void *snapshots, _Inout_ int *count)',
     rbd_snap_list_end: 'void f(void *snapshots)',
     rbd_snap_get_namespace_type: 'int f(void *image, uint64_t id, _Out_ int *type)',
+    rbd_metadata_get: 'int f(void *image, const char *key, void *value, _Inout_ size_t *length)',
+    rbd_metadata_set: 'int f(void *image, const char *key, const char *value)',
+    rbd_metadata_remove: 'int f(void *image, const char *key)',
+    rbd_get_parent: 'int f(void *image, void *parent, void *snapshot)',
+    rbd_linked_image_spec_cleanup: 'void f(void *parent)',
+    rbd_snap_spec_cleanup: 'void f(void *snapshot)',
+    rbd_open_by_id_read_only: 'int f(void *io, const char *id, _Out_ void **image, const char *snapshot)',
     rbd_diff_iterate2:
       'int f(void *image, const char *from, uint64_t offset, uint64_t length, uint8_t includeParent, uint8_t wholeObjects, RbdDiffCallback *callback, void *argument)',
     rbd_aio_create_completion: 'int f(void *argument, void *callback, _Out_ void **completion)',
@@ -97,6 +104,15 @@ const structures = {
     deletedAt: 'int64_t',
     defermentEndsAt: 'int64_t',
   },
+  rbd_parent: {
+    poolId: 'int64_t',
+    poolName: 'const char *',
+    namespace: 'const char *',
+    imageId: 'const char *',
+    imageName: 'const char *',
+    trash: 'bool',
+  },
+  rbd_parent_snapshot: { id: 'uint64_t', namespaceType: 'int', name: 'const char *' },
 } as const
 
 export type StructureName = keyof typeof structures

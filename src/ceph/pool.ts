@@ -120,6 +120,23 @@ export class RbdPool {
     return new RbdImage(this.cluster, `${this.name}/${name}`, handleIn(out), how.readOnly)
   }
 
+  /**
+   * How many images lie under an image: 0 for one that is no clone.
+   * @param atMost where counting ends
+   */
+  async cloneDepth(image: RbdImage, atMost: number, call: Call): Promise<number> {
+    const parent = await image.parent(call)
+    if (parent === undefined || atMost === 0) return 0
+    const pool = await this.cluster.pool(parent.poolName, call)
+    const out = outHandle()
+    const close = async () => {
+      await this.cluster.library.run('rbd_close', handleIn(out))
+    }
+    await this.cluster.run(call, 'rbd_open_by_id_read_only', [pool.io, parent.imageId, out, null], close)
+    await using opened = new RbdImage(this.cluster, `${pool.name}/${parent.imageId}`, handleIn(out), true)
+    return 1 + (await this.cloneDepth(opened, atMost - 1, call))
+  }
+
   /** Opens an image for the time of a function. @throws NotFound, what the function throws */
   async withImage<Result>(
     name: string,
