@@ -223,3 +223,41 @@ test('a group on the list admits its members, as they come and go', async (t) =>
   await edf.ok('PUT', `${group.path}/members`, { op: 'remove', path: `/initiators/${host}` })
   await assert.rejects(login(si), IscsiError)
 })
+
+test('limits of a volume hold at once, also for I/O that waits, and what was done is measured', async (t) => {
+  const edf = await NodeUnderTest.start(t)
+  const ai = await edf.createVolume('limited')
+  const policy = `${volumePathOf(ai)}/performance_policy`
+  await edf.ok('POST', policy, { write_iops_max: 20 })
+  const disk = await login(await admit(edf, ai))
+  const block = Buffer.alloc(4096, 1)
+  const write = async (count: number): Promise<number> => {
+    const startedAt = performance.now()
+    for (let index = 0; index < count; index++) await disk.write(index * 4096, block, cancel)
+    return performance.now() - startedAt
+  }
+  try {
+    const limited = await write(20)
+    assert.ok(limited > 700, `20 writes at 20 per second took ${limited} ms`)
+    const readStarted = performance.now()
+    for (let index = 0; index < 20; index++) await readBytes(disk, index * 4096, 4096, cancel)
+    assert.ok(performance.now() - readStarted < limited, 'reads have no limit')
+    await edf.ok('PUT', policy, { write_iops_max: 1 })
+    const waiting = write(60)
+    await sleep(200)
+    await edf.ok('DELETE', policy, {})
+    assert.ok((await waiting) < 30_000, 'writes that wait go on when the limit is lifted')
+    const latest = async (metric: string, entity = ai.id): Promise<number> =>
+      (await edf.ok('GET', `/metrics/io/${metric}/latest?uuid=${entity}`))[0].point.value
+    assert.equal(await latest('writes'), 80)
+    assert.equal(await latest('bytes_written', ai.storage_instances[0].volumes[0].uuid), 80 * 4096)
+    assert.ok((await latest('reads', ai.storage_instances[0].uuid)) >= 20)
+    assert.ok((await latest('iops_write')) > 0)
+    const [median, slowest] = [await latest('lat_50_write'), await latest('lat_100_write')]
+    assert.ok(median > 0 && median <= slowest, `${median} of ${slowest} ms`)
+    const [series] = await edf.ok('GET', `/metrics/io/writes?path=${ai.path}&since=1h&ival=1m`)
+    assert.equal(series.points.at(-1).value, 80)
+  } finally {
+    await disk[Symbol.asyncDispose]()
+  }
+})

@@ -27,6 +27,7 @@ import { createUser } from './resources/users.ts'
 import { allRoutes } from './routes.ts'
 import { Sessions } from './sessions.ts'
 import { SnapshotClock } from './snapshot-clock.ts'
+import { SnapshotScheduler } from './snapshot-scheduler.ts'
 import { ThinStore } from './store/thin-store.ts'
 
 const adminLogin = 'admin'
@@ -126,6 +127,10 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
       report({ kind: 'repaired', repairs })
     }
     await exports.syncAll()
+    const scheduler = new SnapshotScheduler(context, (error) =>
+      report({ kind: 'failure', during: 'the schedule of snapshots', error }),
+    )
+    stack.defer(() => scheduler.stop())
     stack.defer(
       startHealthWatch(context, (error) =>
         report({ kind: 'failure', during: 'the look at the health', error }),

@@ -12,6 +12,7 @@ import type { StoredAuth } from '../resources/auth.ts'
 import { membersOf } from '../resources/initiator-groups.ts'
 import type { ThinStore } from '../store/thin-store.ts'
 import { ExportedDevice } from './exported-device.ts'
+import { rateLimitsOf } from './rate-limits.ts'
 
 const gib = 1024 ** 3
 /** A volume that nobody used for this long gives its open files back. */
@@ -120,6 +121,14 @@ export class TargetExports {
     }
   }
 
+  /** After a change of a volume's performance policy; `null` is none. */
+  limit(siUuid: string, storeId: string, policy: string | null): void {
+    const present = this.#exports.get(siUuid)
+    for (const [lun, unit] of present?.units ?? []) {
+      if (unit.storeId === storeId) present?.target.setLimits(lun, rateLimitsOf(policy))
+    }
+  }
+
   /** Runs work while none of these volumes changes; they wait, they do not fail. */
   async still<Result>(storeIds: readonly string[], work: () => Promise<Result>): Promise<Result> {
     const wanted = new Set(storeIds)
@@ -213,6 +222,7 @@ export class TargetExports {
       naa: naaOf(volume.uuid),
       vendor: 'DATERA',
       product: 'IBLOCK',
+      limits: rateLimitsOf(volume.performance_policy),
     })
     present.units.set(lun, { storeId: volume.store_id, device })
   }

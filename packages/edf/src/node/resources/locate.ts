@@ -7,7 +7,7 @@ import type {
   StorageInstanceRow,
   VolumeRow,
 } from '../database/rows.ts'
-import { notFound } from '../errors.ts'
+import { ApiError, notFound } from '../errors.ts'
 import type { ApiRequest } from '../http/route.ts'
 import { lineage } from './tenants.ts'
 
@@ -163,6 +163,19 @@ export function locate(node: NodeContext, tenant: string, path: string): Located
   const snapshot = fourth === 'snapshots' ? findSnapshot(node, volume, snapshotKey) : undefined
   if (snapshot === undefined) throw missing()
   return { ai, si, volume, snapshot }
+}
+
+/** What a path made of ids and names leads to, in whichever tenant it is; undefined when it has gone. */
+export function locateById(node: NodeContext, path: string): Located | undefined {
+  const aiKey = segmentsOf(path)[1] ?? ''
+  const row = node.database.get<{ tenant: string }>('SELECT tenant FROM app_instance WHERE id = ?', aiKey)
+  if (row === undefined) return undefined
+  try {
+    return locate(node, row.tenant, path)
+  } catch (error) {
+    if (error instanceof ApiError && error.http === 404) return undefined
+    throw error
+  }
 }
 
 /** Three empty strings: a reference that leads nowhere. */

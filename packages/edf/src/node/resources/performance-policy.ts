@@ -2,7 +2,7 @@ import { type PerformancePolicy, PerformancePolicyInput } from '../../schemas/pe
 import type { NodeContext } from '../context.ts'
 import { notFound } from '../errors.ts'
 import type { ApiRequest, Route } from '../http/route.ts'
-import { locateVolume, volumePath } from './locate.ts'
+import { type LocatedVolume, locateVolume, volumePath } from './locate.ts'
 
 export type StoredPolicy = Omit<PerformancePolicy, 'path'>
 
@@ -48,19 +48,19 @@ export function performancePolicyRoutes(node: NodeContext): Route[] {
   })
   const located = (request: ApiRequest) => {
     const { ai, si, volume } = locateVolume(node, request)
-    return { volume, own: volumePath(ai.id, si.name, volume.name) }
+    return { si, volume, own: volumePath(ai.id, si.name, volume.name) }
   }
   const required = (request: ApiRequest) => {
-    const { volume, own } = located(request)
+    const { si, volume, own } = located(request)
     if (volume.performance_policy === null) throw notFound(`${own}/performance_policy`)
-    return { volume, own, stored: volume.performance_policy }
+    return { si, volume, own, stored: volume.performance_policy }
   }
-  const store = (seq: number, policy: StoredPolicy | null) =>
-    node.database.run(
-      'UPDATE volume SET performance_policy = ? WHERE seq = ?',
-      policy && JSON.stringify(policy),
-      seq,
-    )
+  /** Counts at once, also for I/O that waits. */
+  const store = ({ si, volume }: Pick<LocatedVolume, 'si' | 'volume'>, policy: StoredPolicy | null) => {
+    const stored = policy && JSON.stringify(policy)
+    node.database.run('UPDATE volume SET performance_policy = ? WHERE seq = ?', stored, volume.seq)
+    node.exports.limit(si.uuid, volume.store_id, stored)
+  }
   return [
     {
       method: 'GET',
@@ -77,10 +77,10 @@ export function performancePolicyRoutes(node: NodeContext): Route[] {
       summary: 'Set the limits of a volume, replacing those it has',
       body: PerformancePolicyInput,
       handle: (request) => {
-        const { volume, own } = located(request)
+        const found = located(request)
         const policy = mergePolicy(undefined, request.body(PerformancePolicyInput))
-        store(volume.seq, policy)
-        return answer(JSON.stringify(policy), own)
+        store(found, policy)
+        return answer(JSON.stringify(policy), found.own)
       },
     },
     {
@@ -89,10 +89,10 @@ export function performancePolicyRoutes(node: NodeContext): Route[] {
       summary: 'Change limits of a volume',
       body: PerformancePolicyInput,
       handle: (request) => {
-        const { volume, own, stored } = required(request)
-        const policy = mergePolicy(JSON.parse(stored), request.body(PerformancePolicyInput))
-        store(volume.seq, policy)
-        return answer(JSON.stringify(policy), own)
+        const found = required(request)
+        const policy = mergePolicy(JSON.parse(found.stored), request.body(PerformancePolicyInput))
+        store(found, policy)
+        return answer(JSON.stringify(policy), found.own)
       },
     },
     {
@@ -100,9 +100,9 @@ export function performancePolicyRoutes(node: NodeContext): Route[] {
       path,
       summary: 'Remove the limits of a volume',
       handle: (request) => {
-        const { volume, own, stored } = required(request)
-        store(volume.seq, null)
-        return answer(stored, own)
+        const found = required(request)
+        store(found, null)
+        return answer(found.stored, found.own)
       },
     },
   ]

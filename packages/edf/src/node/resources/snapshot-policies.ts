@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import {
   CreateSnapshotPolicy,
   SnapshotInterval,
@@ -7,9 +8,10 @@ import {
 import type { NodeContext } from '../context.ts'
 import { isUniqueViolation } from '../database/database.ts'
 import type { SnapshotPolicyRow } from '../database/rows.ts'
-import { conflict, notFound } from '../errors.ts'
+import { conflict, notFound, validationFailed } from '../errors.ts'
 import { listOf } from '../http/list.ts'
 import type { ApiRequest, Route } from '../http/route.ts'
+import { nextRun } from '../snapshot-schedule.ts'
 import { appInstancePath, locateAppInstance, locateVolume, volumePath } from './locate.ts'
 
 /** Policies of an app instance or volume; the owner is its path, which holds ids and names that do not change. */
@@ -38,19 +40,30 @@ export function insertSnapshotPolicy(
   owner: string,
   policy: CreateSnapshotPolicy,
 ): void {
+  const startTime = policy.start_time || new Date().toISOString()
   try {
     node.database.run(
-      `INSERT INTO snapshot_policy (owner, name, interval, retention_count, start_time) VALUES (?, ?, ?, ?, ?)`,
+      `INSERT INTO snapshot_policy (id, owner, name, interval, retention_count, start_time, next_run)
+       VALUES (?, ?, ?, ?, ?, ?, ?)`,
+      randomUUID(),
       owner,
       policy.name,
       policy.interval,
       policy.retention_count,
-      policy.start_time ?? new Date().toISOString(),
+      startTime,
+      nextRunOf(startTime, policy.interval),
     )
   } catch (error) {
     if (!isUniqueViolation(error)) throw error
     throw conflict(`${owner}/snapshot_policies/${policy.name} exists`)
   }
+}
+
+/** UNIX milliseconds. @throws ApiError 422 when the start is no time */
+function nextRunOf(startTime: string, interval: string): number {
+  const start = Date.parse(startTime)
+  if (Number.isNaN(start)) throw validationFailed(`start_time "${startTime}" is no ISO 8601 time`)
+  return nextRun(start, interval, Date.now())
 }
 
 /** Removes the policies of an owner and of everything below it. */
@@ -118,11 +131,14 @@ function routesOf(node: NodeContext, prefix: string, ownerOf: (request: ApiReque
         const body = request.body(UpdateSnapshotPolicy)
         // The Go SDK writes the interval under the key "name".
         const misplaced = SnapshotInterval.enum.find((interval) => interval === body.name)
+        const interval = body.interval ?? misplaced ?? row.interval
+        const startTime = body.start_time || row.start_time
         node.database.run(
-          'UPDATE snapshot_policy SET interval = ?, retention_count = ?, start_time = ? WHERE seq = ?',
-          body.interval ?? misplaced ?? row.interval,
+          `UPDATE snapshot_policy SET interval = ?, retention_count = ?, start_time = ?, next_run = ? WHERE seq = ?`,
+          interval,
           body.retention_count ?? row.retention_count,
-          body.start_time ?? row.start_time,
+          startTime,
+          nextRunOf(startTime, interval),
           row.seq,
         )
         return answer(owner, row.name)

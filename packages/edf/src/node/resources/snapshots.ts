@@ -182,8 +182,16 @@ function refuseDuplicate(path: string): never {
   throw invalidRequest(`${path}: a snapshot with this uuid exists`, errorCodes.duplicateSnapshot)
 }
 
-/** @throws ApiError 400 with code 15 when the volume has a snapshot of this uuid */
-export async function takeSnapshot(node: NodeContext, volume: VolumeRow, uuid: string): Promise<SnapshotRow> {
+/**
+ * @param policy id of the policy that asks for it
+ * @throws ApiError 400 with code 15 when the volume has a snapshot of this uuid
+ */
+export async function takeSnapshot(
+  node: NodeContext,
+  volume: VolumeRow,
+  uuid: string,
+  policy = '',
+): Promise<SnapshotRow> {
   const { database } = node
   const taken = database.get<SnapshotRow>(
     'SELECT * FROM snapshot WHERE volume = ? AND uuid = ?',
@@ -198,7 +206,7 @@ export async function takeSnapshot(node: NodeContext, volume: VolumeRow, uuid: s
   if ((count?.total ?? 0) >= maximumSnapshots) {
     throw invalidRequest(`The volume has ${maximumSnapshots} snapshots, which is the limit`)
   }
-  const storeId = insertSnapshot(node, volume, uuid, node.snapshotClock.next(), null)
+  const storeId = insertSnapshot(node, volume, { uuid, utcTs: node.snapshotClock.next(), policy })
   try {
     await node.store.snapshot(volume.store_id, storeId)
   } catch (error) {
@@ -215,20 +223,25 @@ export async function takeSnapshot(node: NodeContext, volume: VolumeRow, uuid: s
 function insertSnapshot(
   node: NodeContext,
   volume: VolumeRow,
-  uuid: string,
-  utcTs: string,
-  appSnapshot: string | null,
+  snapshot: {
+    readonly uuid: string
+    readonly utcTs: string
+    /** Of which it is a part. */
+    readonly appSnapshot?: string
+    readonly policy?: string
+  },
 ): string {
   const storeId = randomUUID()
   node.database.run(
-    `INSERT INTO snapshot (store_id, volume, app_snapshot, uuid, utc_ts, state, size_gib)
-     VALUES (?, ?, ?, ?, ?, 'creating', ?)`,
+    `INSERT INTO snapshot (store_id, volume, app_snapshot, uuid, utc_ts, state, size_gib, policy)
+     VALUES (?, ?, ?, ?, ?, 'creating', ?, ?)`,
     storeId,
     volume.store_id,
-    appSnapshot,
-    uuid,
-    utcTs,
+    snapshot.appSnapshot ?? null,
+    snapshot.uuid,
+    snapshot.utcTs,
     volume.size_gib,
+    snapshot.policy ?? '',
   )
   return storeId
 }
@@ -238,6 +251,7 @@ export async function takeAppSnapshot(
   node: NodeContext,
   ai: AppInstanceRow,
   uuid: string,
+  policy = '',
 ): Promise<AppSnapshotRow> {
   const { database } = node
   const taken = database.get('SELECT 1 FROM app_snapshot WHERE app_instance = ? AND uuid = ?', ai.id, uuid)
@@ -251,12 +265,13 @@ export async function takeAppSnapshot(
   const utcTs = node.snapshotClock.next()
   const members = database.transaction(() => {
     database.run(
-      `INSERT INTO app_snapshot (id, app_instance, uuid, utc_ts, state, structure)
-       VALUES (?, ?, ?, ?, 'creating', ?)`,
+      `INSERT INTO app_snapshot (id, app_instance, uuid, utc_ts, state, policy, structure)
+       VALUES (?, ?, ?, ?, 'creating', ?, ?)`,
       id,
       ai.id,
       uuid,
       utcTs,
+      policy,
       JSON.stringify({
         name: ai.name,
         volumes: volumes.map(({ name, uuid: volumeUuid, size_gib }) => ({
@@ -269,7 +284,7 @@ export async function takeAppSnapshot(
     )
     return volumes.map((volume) => ({
       volume: volume.store_id,
-      storeId: insertSnapshot(node, volume, randomUUID(), utcTs, id),
+      storeId: insertSnapshot(node, volume, { uuid: randomUUID(), utcTs, appSnapshot: id }),
     }))
   })
   try {
