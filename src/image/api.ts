@@ -9,7 +9,9 @@ import { dataRoutes } from './data/routes.ts'
 import type { Environment, ImageRequest } from './environment.ts'
 import { HttpFault, sendFault } from './faults.ts'
 import { imageRoutes } from './images/routes.ts'
+import { importRoutes } from './import/routes.ts'
 import { infoRoutes } from './info/routes.ts'
+import { locationRoutes } from './locations/routes.ts'
 import { memberRoutes } from './members/routes.ts'
 import { metadefRoutes } from './metadefs/routes.ts'
 import { schemaRoutes } from './schemas/routes.ts'
@@ -72,6 +74,8 @@ export function createImageApi(environment: Environment, tokens: TokenValidator)
       const api: ApiScope = { app: scope, environment, requestOf }
       imageRoutes(api)
       dataRoutes(api)
+      importRoutes(api)
+      locationRoutes(api)
       memberRoutes(api)
       tagRoutes(api)
       taskRoutes(api)

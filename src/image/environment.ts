@@ -3,12 +3,26 @@ import type { RequestContext } from '../kernel/http/request-context.ts'
 import type { JobQueue } from '../kernel/jobs/job-queue.ts'
 import type { Logger } from '../kernel/log.ts'
 import type { DigestPool } from './data/digest-pool.ts'
+import type { Staging } from './data/staging.ts'
 import type { Uploads } from './data/uploads.ts'
 import type { ImageTables } from './db/tables.ts'
+import type { ImportSettings } from './import/options.ts'
+import type { RunningImports } from './import/running.ts'
 import type { Policy } from './policy.ts'
+import type { Quotas } from './quotas.ts'
 import type { ImageSchemas } from './schemas/image-schemas.ts'
 import type { ImageSettings } from './settings.ts'
 import type { StoreRegistry } from './store-registry.ts'
+
+/**
+ * The URL of an Image service in the catalog of whoever the token belongs to.
+ * @throws StorageError when the catalog has none
+ */
+export type ImageEndpoint = (
+  where: { readonly region: string; readonly interface: string },
+  token: string,
+  signal: AbortSignal,
+) => Promise<string>
 
 /** What the verbs of the image service work with. One for each service. */
 export interface Environment {
@@ -21,6 +35,13 @@ export interface Environment {
   readonly policy: Policy
   readonly digests: DigestPool
   readonly uploads: Uploads
+  readonly quotas: Quotas
+  readonly staging: Staging
+  readonly imports: ImportSettings
+  /** The imports that run in this process. */
+  readonly running: RunningImports
+  /** Finds the Image service of a region for a requester; undefined when there is no catalog to ask. */
+  readonly imageEndpoint: ImageEndpoint | undefined
   /** Ways of importing that this service has and the configuration allows. */
   readonly importMethods: readonly string[]
   readonly log: Logger

@@ -50,6 +50,8 @@ export interface ImageStoreDefinition<Settings> {
   readonly type: string
   /** URI schemes of the locations it makes. */
   readonly schemes: readonly string[]
+  /** Nothing can be uploaded to it: it serves what lies elsewhere. */
+  readonly readOnly?: boolean
   readonly options: OptionSet<Settings>
   create(
     settings: Settings,

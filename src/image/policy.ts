@@ -1,4 +1,5 @@
 import type { Identity } from '../kernel/http/request-context.ts'
+import type { PolicyOverrides } from '../kernel/policy/files.ts'
 import { PolicyRules, type PolicyTarget } from '../kernel/policy/rules.ts'
 
 const owner = 'project_id:%(project_id)s'
@@ -92,11 +93,16 @@ export type PolicyRule = keyof typeof defaultPolicy
 
 /** Answers whether a caller may do something. */
 export class Policy {
-  readonly #rules: PolicyRules
+  #rules: PolicyRules
 
-  /** @param overrides rules of a policy file; they win over the defaults */
-  constructor(overrides: Readonly<Record<string, string>> = {}) {
-    this.#rules = new PolicyRules({ ...defaultPolicy, ...overrides })
+  /** @param overrides rules of policy files; they win over the defaults */
+  constructor(overrides: PolicyOverrides = {}) {
+    this.#rules = rulesWith(overrides)
+  }
+
+  /** The files have changed. @throws Misconfigured, and then the rules stay as they are */
+  replace(overrides: PolicyOverrides): void {
+    this.#rules = rulesWith(overrides)
   }
 
   allows(rule: PolicyRule, identity: Identity, target: PolicyTarget = {}): boolean {
@@ -104,4 +110,13 @@ export class Policy {
     if (identity.systemScope && rule !== 'context_is_admin') return false
     return this.#rules.check(rule, identity, target)
   }
+
+  /** A rule that an operator made up, as property protections name them. */
+  allowsOperatorRule(rule: string, identity: Identity): boolean {
+    return this.#rules.check(rule, identity, {})
+  }
+}
+
+function rulesWith(overrides: PolicyOverrides): PolicyRules {
+  return new PolicyRules({ ...defaultPolicy, ...overrides })
 }

@@ -2,21 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Config } from '../kernel/config/config.ts'
 import { boolean, integer, list, type Option, optionalText, seconds, text } from '../kernel/config/options.ts'
 import { Invalid, Misconfigured } from '../kernel/errors.ts'
-
-/** A comma list that may stand in brackets, as oslo's bounded lists do. */
-function bracketedList(
-  name: string,
-  extras: { help: string; default: readonly string[] },
-): Option<readonly string[]> {
-  const plain = list(name, extras)
-  return {
-    ...plain,
-    parse: (value) =>
-      plain
-        .parse(value.replace(/^\s*\[(.*)\]\s*$/s, '$1'))
-        .map((item) => item.replace(/^(['"])(.*)\1$/, '$2')),
-  }
-}
+import { bracketedList, byteSize, type Values } from './option-kinds.ts'
 
 /** A count whose -1 means that there is no limit. */
 const quota = (name: string, fallback: number, what: string): Option<number> => ({
@@ -53,6 +39,12 @@ const defaultOptions = {
   tagQuota: quota('image_tag_quota', 128, 'tags'),
   memberQuota: quota('image_member_quota', 128, 'members'),
   locationQuota: quota('image_location_quota', 10, 'locations'),
+  storageQuotaBytes: byteSize('user_storage_quota', {
+    help: 'What a project may store over all stores, as 500GB; 0 for no limit.',
+  }),
+  unifiedLimits: boolean('use_keystone_limits', {
+    help: 'Limits of projects are those that Keystone keeps, and user_storage_quota is not looked at.',
+  }),
   pageDefault: integer('limit_param_default', {
     default: 25,
     min: 1,
@@ -69,7 +61,23 @@ const defaultOptions = {
   }),
   importMethods: bracketedList('enabled_import_methods', {
     default: ['glance-direct', 'web-download', 'copy-image'],
-    help: 'Ways of importing to offer. Those this service does not have are left out.',
+    help: 'Ways of importing to offer, as [glance-direct,web-download]; [] switches importing off.',
+  }),
+  stagingUri: optionalText('node_staging_uri', {
+    help: 'Where data waits for its import, as file:///path, when enabled_backends is not set.',
+  }),
+  selfReferenceUrl: url(
+    'worker_self_reference_url',
+    'Where other nodes of this service find this one; staged data and cached images are known by it.',
+  ),
+  secureHash: boolean('do_secure_hash', {
+    default: true,
+    help: 'Read what was added by its location, and compute its hash.',
+  }),
+  hashRetries: integer('http_retries', {
+    default: 3,
+    min: 0,
+    help: 'How often reading for that hash is tried again.',
   }),
   stallSeconds: seconds('client_socket_timeout', {
     default: 900,
@@ -97,6 +105,15 @@ const formatOptions = {
   }),
 }
 
+const taskOptions = {
+  taskHours: integer('task_time_to_live', {
+    default: 48,
+    min: 1,
+    deprecatedNames: ['DEFAULT/task_time_to_live'],
+    help: 'Hours after which the record of a finished task goes away.',
+  }),
+}
+
 const authenticationOptions = {
   keystoneUri: optionalText('www_authenticate_uri', {
     deprecatedNames: ['auth_uri'],
@@ -104,13 +121,10 @@ const authenticationOptions = {
   }),
 }
 
-type Values<Options> = {
-  readonly [Key in keyof Options]: Options[Key] extends Option<infer Value> ? Value : never
-}
-
 /** What `glance-api.conf` says besides the stores. */
 export type ImageSettings = Values<typeof defaultOptions> &
   Values<typeof formatOptions> &
+  Values<typeof taskOptions> &
   Values<typeof authenticationOptions>
 
 /**
@@ -121,6 +135,7 @@ export function readImageSettings(config: Config): ImageSettings {
   const settings: ImageSettings = {
     ...config.read('DEFAULT', defaultOptions),
     ...config.read('image_format', formatOptions),
+    ...config.read('task', taskOptions),
     ...config.read('keystone_authtoken', authenticationOptions),
   }
   try {

@@ -1,5 +1,6 @@
 import { lstatSync, realpathSync } from 'node:fs'
 import { dirname, join, resolve, sep } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { Config } from '../kernel/config/config.ts'
 import { integer, list, multiple, optionalText, text } from '../kernel/config/options.ts'
 import { Misconfigured } from '../kernel/errors.ts'
@@ -37,6 +38,22 @@ const directoryOptions = {
   directories: multiple('filesystem_store_datadirs', { help: 'Several directories, as path:priority.' }),
 }
 
+/** Where imports stage their data. @see image-api specification 4.3, 5.2 */
+export function stagingDirectory(
+  config: Config,
+  options: { multiStore: boolean; uri: string | undefined; stateDirectory: string },
+): string {
+  if (options.multiStore) {
+    const { directory } = config.read('os_glance_staging_store', directoryOptions)
+    return resolve(directory ?? join(options.stateDirectory, 'os_glance_staging_store'))
+  }
+  if (options.uri === undefined) return resolve(options.stateDirectory, 'staging')
+  if (!options.uri.startsWith('file:///')) {
+    throw wrong('DEFAULT', 'node_staging_uri', `expected file:///path, not '${options.uri}'.`)
+  }
+  return fileURLToPath(options.uri)
+}
+
 interface StoreChoice {
   readonly id: string
   readonly definition: AnyImageStoreDefinition
@@ -72,7 +89,15 @@ export function configureStores(options: {
       initiatorName: options.initiatorName,
       stateDirectory: options.stateDirectory,
     })
-    return { id, type: definition.type, schemes: definition.schemes, description, weight, store }
+    return {
+      id,
+      type: definition.type,
+      schemes: definition.schemes,
+      description,
+      weight,
+      readOnly: definition.readOnly ?? false,
+      store,
+    }
   })
   const chosen = stores.find((store) => store.id === defaultId)
   if (chosen === undefined) throw new Misconfigured('No image store is configured.')

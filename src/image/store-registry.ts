@@ -16,6 +16,8 @@ export interface ConfiguredStore {
   readonly description: string | undefined
   /** Higher is read first. */
   readonly weight: number
+  /** Nothing can be uploaded to it. */
+  readonly readOnly: boolean
   readonly store: ImageStore
 }
 
@@ -128,6 +130,7 @@ export class StoreRegistry implements AsyncDisposable {
     if (id === undefined || id === '' || !this.multiStore) return this.default
     const found = this.byId(id)
     if (found === undefined) throw new Invalid(`Store ${id} is not available on this node, or is not known.`)
+    if (found.readOnly) throw new Invalid(`Store ${id} is read-only.`)
     return found
   }
 

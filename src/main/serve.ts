@@ -4,7 +4,7 @@ import type { BlockTables } from '../block/db/tables.ts'
 import { createBlockService } from '../block/service.ts'
 import { volumeDrivers } from '../block/volume-drivers/index.ts'
 import { createImageClient } from '../clients/image.ts'
-import { keystoneSession } from '../clients/keystone.ts'
+import { keystoneSession, keystoneTokenSession } from '../clients/keystone.ts'
 import { createIdentityService } from '../identity/service.ts'
 import { createImageService } from '../image/service.ts'
 import { imageStores } from '../image/stores/index.ts'
@@ -95,6 +95,8 @@ export async function serve(options: {
       imageStores,
       stateDirectory: state.path,
       initiatorName: options.initiatorName,
+      imageEndpoint: (where, token, signal) =>
+        keystoneTokenSession({ authUrl: identityUrl, token }).endpoint({ type: 'image', ...where }, signal),
     }),
   )
 

@@ -2,13 +2,14 @@ import { type Call, sleep } from '../../kernel/call.ts'
 import { messageOf } from '../../kernel/errors.ts'
 import type { Environment } from '../environment.ts'
 import { deleteDataKind } from '../images/delete.ts'
+import { lockProperty, readProperty } from '../import/bookkeeping.ts'
 import type { ConfiguredStore } from '../store-registry.ts'
 
 /** Between two looks for uploads whose process died, in milliseconds. */
 const lookMs = 30_000
 
 /**
- * Sets images back to `queued` whose upload died with its process.
+ * Sets images back to `queued` whose upload, or whose staging, died with its process.
  * @param options.everybody also those whose sign of life has not expired: no other process can be alive
  */
 export async function recoverUploads(
@@ -27,7 +28,8 @@ export async function recoverUploads(
       upload_alive_until: null,
       updated_at: now,
     })
-    .where('status', '=', 'saving')
+    .where('status', 'in', ['saving', 'uploading'])
+    .where('upload_id', 'is not', null) // data that is staged whole has none
   if (mine.length > 0) dead = dead.where('upload_id', 'not in', mine)
   if (!options.everybody) dead = dead.where('upload_alive_until', '<', now)
   const { numUpdatedRows } = await dead.executeTakeFirst()
@@ -65,6 +67,23 @@ export async function sweepStore(
   }
 }
 
+/** Removes staged data that no import will ask for. */
+export async function sweepStaging(environment: Environment, call: Call): Promise<void> {
+  try {
+    await environment.staging.sweep(async (imageId) => {
+      const row = await environment.db
+        .selectFrom('images')
+        .select('status')
+        .where('id', '=', imageId.toLowerCase())
+        .where('deleted_at', 'is', null)
+        .executeTakeFirst()
+      return row?.status === 'uploading' || row?.status === 'importing'
+    }, call)
+  } catch (error) {
+    call.log.warn({ error: messageOf(error) }, 'the staging area could not be swept')
+  }
+}
+
 /** Does the data belong to somebody: to a location, even one that waits to be deleted, or to a running upload? */
 async function isKnown(
   environment: Environment,
@@ -79,6 +98,9 @@ async function isKnown(
     .executeTakeFirst()
   // the ids of another service that shares the storage are none of our business
   if (row === undefined || row.status === 'saving') return true
+  // an import writes there now, or begins again and then removes what its last run left
+  const importing = await readProperty(environment.db, id, lockProperty)
+  if (importing !== undefined) return true
   const locations = await environment.db
     .selectFrom('image_locations')
     .select(['url', 'metadata'])

@@ -39,6 +39,8 @@ export async function uploadImage(
   if (row.status === 'queued' && (row.disk_format === null || row.container_format === null)) {
     throw new Invalid('Properties disk_format, container_format must be set prior to saving data.')
   }
+  await environment.quotas.checkUpload(request, expectedBytes)
+  const remainingBytes = await environment.quotas.remainingBytes(row.owner, expectedBytes)
   const store = await stores.ready(target, request.signal)
 
   using running = environment.uploads.begin()
@@ -53,7 +55,7 @@ export async function uploadImage(
         containerFormat: row.container_format ?? '',
         hashingAlgorithm: settings.hashingAlgorithm,
         expectedBytes,
-        maxBytes: settings.imageSizeCapBytes,
+        maxBytes: Math.min(settings.imageSizeCapBytes, remainingBytes ?? Number.POSITIVE_INFINITY),
         requireFormatMatch: settings.requireMatch,
         nonfatalGptChecks: settings.nonfatalGptChecks,
         log: request.log,
@@ -143,7 +145,13 @@ async function finishSaving(
   })
 }
 
-async function backToQueued(environment: Environment, imageId: string, uploadId: string): Promise<void> {
+/** @param from what the image is while its data arrives */
+export async function backToQueued(
+  environment: Environment,
+  imageId: string,
+  uploadId: string,
+  from: 'saving' | 'uploading' = 'saving',
+): Promise<void> {
   try {
     await environment.db
       .updateTable('images')
@@ -156,7 +164,7 @@ async function backToQueued(environment: Environment, imageId: string, uploadId:
         updated_at: environment.now().toISOString(),
       })
       .where('id', '=', imageId)
-      .where('status', '=', 'saving')
+      .where('status', '=', from)
       .where('upload_id', '=', uploadId)
       .execute()
   } catch (error) {
@@ -165,7 +173,8 @@ async function backToQueued(environment: Environment, imageId: string, uploadId:
   }
 }
 
-async function removeQuietly(
+/** Removes data that no image has after all; what cannot be removed is found when the store is swept. */
+export async function removeQuietly(
   environment: Environment,
   target: ConfiguredStore,
   location: string,

@@ -1,9 +1,18 @@
 import { randomUUID } from 'node:crypto'
+import type { Db } from '../../kernel/db/database.ts'
 import { Conflict, Forbidden, Invalid } from '../../kernel/errors.ts'
+import type { ImageTables } from '../db/tables.ts'
 import type { Environment, ImageRequest } from '../environment.ts'
 import { detailed } from './access.ts'
 import { checkQuota, normalTags, refuseReadOnly, refuseReserved } from './attributes.ts'
 import { type Image, type ImageRow, insertDetails } from './queries.ts'
+
+/** A new image, checked, and not stored yet. */
+export interface NewImage {
+  readonly row: ImageRow
+  readonly properties: Readonly<Record<string, string>>
+  readonly tags: readonly string[]
+}
 
 /**
  * Makes an image without data, `queued`.
@@ -15,6 +24,17 @@ export async function createImage(
   request: ImageRequest,
   body: Readonly<Record<string, unknown>>,
 ): Promise<Image> {
+  const image = prepareImage(environment, request, body)
+  await environment.quotas.checkCreate(request)
+  return await environment.db.transaction().execute((transaction) => insertImage(transaction, image))
+}
+
+/** Checks what an image is to be. @throws Forbidden, Invalid, OverQuota */
+export function prepareImage(
+  environment: Environment,
+  request: ImageRequest,
+  body: Readonly<Record<string, unknown>>,
+): NewImage {
   const { settings, policy, schemas } = environment
   for (const name of Object.keys(body)) {
     refuseReserved(name)
@@ -59,18 +79,22 @@ export async function createImage(
     upload_id: null,
     upload_alive_until: null,
   }
-  return await environment.db.transaction().execute(async (transaction) => {
-    const inserted = await transaction
-      .insertInto('images')
-      .values(row)
-      .onConflict((conflict) => conflict.column('id').doNothing())
-      .executeTakeFirst()
-    if (inserted.numInsertedOrUpdatedRows === 0n) {
-      throw new Conflict(`Image ID ${row.id} already exists!`)
-    }
-    await insertDetails(transaction, row.id, { properties, tags })
-    return await detailed(transaction, row)
-  })
+  return { row, properties, tags }
+}
+
+/** Call it in a transaction. @throws Conflict for an id that was used */
+export async function insertImage(db: Db<ImageTables>, image: NewImage): Promise<Image> {
+  const { row, properties, tags } = image
+  const inserted = await db
+    .insertInto('images')
+    .values(row)
+    .onConflict((conflict) => conflict.column('id').doNothing())
+    .executeTakeFirst()
+  if (inserted.numInsertedOrUpdatedRows === 0n) {
+    throw new Conflict(`Image ID ${row.id} already exists!`)
+  }
+  await insertDetails(db, row.id, { properties, tags })
+  return await detailed(db, row)
 }
 
 function ownerOf(body: Readonly<Record<string, unknown>>, request: ImageRequest): string | null {

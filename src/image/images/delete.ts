@@ -1,6 +1,9 @@
-import { BackendError, Forbidden } from '../../kernel/errors.ts'
+import type { Db } from '../../kernel/db/database.ts'
+import { BackendError, Forbidden, Unsupported } from '../../kernel/errors.ts'
 import { defineJob } from '../../kernel/jobs/job-queue.ts'
+import type { ImageTables } from '../db/tables.ts'
 import type { Environment, ImageRequest } from '../environment.ts'
+import { removeStaged } from '../import/source.ts'
 import { findAllowed, noSuchImage } from './access.ts'
 
 /** Between two tries to delete data that its store does not let go of: doubled each time up to this, in milliseconds. */
@@ -45,17 +48,29 @@ export async function deleteImage(
       .where('status', '=', 'active')
       .executeTakeFirst()
     if (located.numUpdatedRows > 0n) {
-      await environment.jobs.enqueue(transaction, deleteDataKind, {
-        resource: `image:${imageId}`,
-        payload: { imageId } satisfies DeleteData,
-        requestId: request.requestId,
-      })
+      await enqueueDataDeletion(transaction, environment, imageId, request.requestId)
     }
   })
+  environment.running.imageDeleted(imageId)
+  await removeStaged(environment, imageId)
   request.log.info({ imageId, requestId: request.requestId }, 'image deleted')
 }
 
-/** Removes the data of a deleted image from its stores, for as long as it takes. */
+/** Has a job remove the data of all locations that wait for it. They are `pending_delete` in the same transaction. */
+export async function enqueueDataDeletion(
+  transaction: Db<ImageTables>,
+  environment: Pick<Environment, 'jobs'>,
+  imageId: string,
+  requestId: string,
+): Promise<void> {
+  await environment.jobs.enqueue(transaction, deleteDataKind, {
+    resource: `image:${imageId}`,
+    payload: { imageId } satisfies DeleteData,
+    requestId,
+  })
+}
+
+/** Removes data that is not wanted any more from its stores, for as long as it takes. */
 export function deleteDataJob(environment: Environment) {
   return defineJob<DeleteData>({
     ...deleteDataKind,
@@ -81,6 +96,11 @@ export function deleteDataJob(environment: Environment) {
           await ready.delete(url, job)
         } catch (error) {
           job.signal.throwIfAborted()
+          if (error instanceof Unsupported) {
+            job.log.info({ imageId, store: configured.id }, 'the store deletes nothing: the data stays')
+            await environment.db.deleteFrom('image_locations').where('id', '=', id).execute()
+            continue
+          }
           throw new BackendError(`The data of image ${imageId} could not be deleted yet.`, {
             left: 'unknown',
             retryAfterMs: Math.min(maxRetryMs, 500 * 2 ** job.attempt),

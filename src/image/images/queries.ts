@@ -1,5 +1,6 @@
 import { PostgresAdapter, type Selectable, sql } from 'kysely'
 import type { Db } from '../../kernel/db/database.ts'
+import { NotFound } from '../../kernel/errors.ts'
 import type { Identity } from '../../kernel/http/request-context.ts'
 import type { ImagesTable, ImageTables } from '../db/tables.ts'
 
@@ -100,6 +101,17 @@ export async function findRow(
   return await (locking ? query.forUpdate() : query).executeTakeFirst()
 }
 
+/** @throws NotFound when the image is not there, or deleted */
+export async function requireRow(
+  db: Db<ImageTables>,
+  imageId: string,
+  options: { lock?: boolean } = {},
+): Promise<ImageRow> {
+  const row = await findRow(db, imageId, options)
+  if (row === undefined) throw new NotFound(`No image found with ID ${imageId}`)
+  return row
+}
+
 /** Is the caller's project a member of the image, whatever the member's status? */
 export async function isMember(db: Db<ImageTables>, imageId: string, projectId: string): Promise<boolean> {
   const row = await db
@@ -139,6 +151,16 @@ export async function deleteDetails(
 ): Promise<void> {
   if (what.properties) await db.deleteFrom('image_properties').where('image_id', '=', imageId).execute()
   if (what.tags) await db.deleteFrom('image_tags').where('image_id', '=', imageId).execute()
+}
+
+/** Where the next location goes in the order of insertion. Call it in a transaction that has the image's row. */
+export async function nextPosition(db: Db<ImageTables>, imageId: string): Promise<number> {
+  const row = await db
+    .selectFrom('image_locations')
+    .select(({ fn }) => fn.max('position').as('position'))
+    .where('image_id', '=', imageId)
+    .executeTakeFirst()
+  return (row?.position ?? -1) + 1
 }
 
 export async function insertLocation(

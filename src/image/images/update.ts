@@ -1,5 +1,7 @@
 import { Conflict, Forbidden, Invalid } from '../../kernel/errors.ts'
 import type { Environment, ImageRequest } from '../environment.ts'
+import { applyToLocations, checkPatchedLocations, type LocationDraft } from '../locations/patch.ts'
+import { saveLocations } from '../locations/save.ts'
 import { detailed, findAllowed, requireAllowed, type VisibleImage } from './access.ts'
 import { checkQuota, normalTags, refuseReadOnly, refuseReserved } from './attributes.ts'
 import type { PatchDialect, PatchOperation } from './json-patch.ts'
@@ -20,8 +22,7 @@ const changeable = [
 type Changeable = (typeof changeable)[number]
 
 /** The image while operations are applied to it. */
-interface Draft {
-  row: ImageRow
+interface Draft extends LocationDraft {
   properties: Record<string, string>
   tags: readonly string[]
   propertiesChanged: boolean
@@ -40,6 +41,7 @@ export async function updateImage(
   operations: readonly PatchOperation[],
   dialect: PatchDialect,
 ): Promise<Image> {
+  const checked = await checkPatchedLocations(environment, request, imageId, operations)
   return await environment.db.transaction().execute(async (transaction) => {
     const found = await findAllowed(environment, request, imageId, 'modify_image', {
       db: transaction,
@@ -53,8 +55,14 @@ export async function updateImage(
       tags: image.tags,
       propertiesChanged: false,
       tagsChanged: false,
+      locations: environment.stores.byWeight(image.locations),
+      locationsChanged: false,
     }
-    for (const operation of operations) apply(environment, request, found, draft, operation, dialect)
+    for (const operation of operations) {
+      if (operation.path[0] === 'locations') {
+        applyToLocations(environment, request, found, draft, operation, checked)
+      } else apply(environment, request, found, draft, operation, dialect)
+    }
     const before = Object.keys(image.properties).length
     const after = Object.keys(draft.properties).length
     if (after > before) checkQuota(after, environment.settings.propertyQuota, 'properties')
@@ -62,7 +70,7 @@ export async function updateImage(
     const row: ImageRow = { ...draft.row, updated_at: environment.now().toISOString() }
     const updated = await transaction
       .updateTable('images')
-      .set({ ...changed(row), updated_at: row.updated_at })
+      .set({ ...changed(row), ...(draft.locationsChanged ? ofData(row) : {}), updated_at: row.updated_at })
       .where('id', '=', imageId)
       .where('deleted_at', 'is', null)
       // formats belong to the data: they must not change under an upload that has just begun
@@ -78,6 +86,9 @@ export async function updateImage(
       properties: draft.propertiesChanged ? draft.properties : {},
       tags: draft.tagsChanged ? draft.tags : [],
     })
+    if (draft.locationsChanged) {
+      await saveLocations(transaction, environment, request, imageId, draft.locations)
+    }
     return await detailed(transaction, row)
   })
 }
@@ -97,6 +108,11 @@ function changed(row: ImageRow): Pick<ImageRow, Changeable> {
   }
 }
 
+/** What the first location of an image, and what is said of its data, change. */
+function ofData({ status, size, checksum, os_hash_algo, os_hash_value }: ImageRow) {
+  return { status, size, checksum, os_hash_algo, os_hash_value }
+}
+
 function apply(
   environment: Environment,
   request: ImageRequest,
@@ -108,13 +124,6 @@ function apply(
   const [name = ''] = operation.path
   refuseReserved(name)
   refuseReadOnly(name)
-  if (name === 'locations') {
-    throw new Forbidden(
-      environment.settings.showLocations
-        ? 'Changing locations is not supported by this service.'
-        : "It's not allowed to change locations if locations are invisible.",
-    )
-  }
   const attribute = changeable.find((known) => known === name)
   if (attribute === undefined && name !== 'tags') {
     applyToProperty(environment, draft, operation, name, dialect)

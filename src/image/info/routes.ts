@@ -36,8 +36,9 @@ export function infoRoutes({ app, environment, requestOf }: ApiScope): void {
     })
   })
 
-  // without unified limits there is nothing to use up: upstream answers an empty object
-  app.get('/info/usage', async (_request, reply) => sendJson(reply, 200, { usage: {} }))
+  app.get('/info/usage', async (request, reply) =>
+    sendJson(reply, 200, { usage: await environment.quotas.usage(requestOf(request)) }),
+  )
 }
 
 /** @throws NotFound when stores have no names */
@@ -50,5 +51,6 @@ function storeView(store: ConfiguredStore, stores: StoreRegistry): Record<string
     id: store.id,
     ...(store.description === undefined ? {} : { description: store.description }),
     ...(store === stores.default ? { default: 'true' } : {}),
+    ...(store.readOnly ? { 'read-only': 'true' } : {}),
   }
 }

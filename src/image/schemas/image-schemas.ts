@@ -12,7 +12,8 @@ const readOnly = { readOnly: true }
 /** The wire has integers of 32 bits here. */
 const maxInteger = 2_147_483_647
 
-const uuidPattern = '^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$'
+export const uuidPattern =
+  '^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$'
 
 /** Properties that clients agree on; upstream ships the same list as `schema-image.json`. */
 const wellKnown = {
