@@ -23,9 +23,23 @@ export { IscsiDisk, type IscsiDiskOptions, openIscsiDisk } from './initiator/dis
 export type { UnitIdentity } from './initiator/logical-unit.ts'
 export type { Chap, ChapCredentials } from './login/chap.ts'
 export type { SessionPreferences } from './login/negotiate.ts'
+export type { AccessStateName } from './scsi/access-state.ts'
 export type { LogicalUnitConfig } from './scsi/logical-unit.ts'
+export type { ReservationStore } from './scsi/persistent-reservations.ts'
 export type { RateLimits } from './scsi/rate-limiter.ts'
 export type { ConnectionTimeouts } from './target/connection.ts'
-export { IscsiServer, type IscsiServerOptions, type TargetEvent } from './target/server.ts'
-export type { IscsiTarget, SessionInfo, TargetAccess, TargetConfig } from './target/target.ts'
+export { ReservationFile } from './target/reservation-file.ts'
+export {
+  IscsiServer,
+  type IscsiServerOptions,
+  type ListenOptions,
+  type TargetEvent,
+} from './target/server.ts'
+export type {
+  InitiatorAccess,
+  IscsiTarget,
+  SessionInfo,
+  TargetAccess,
+  TargetConfig,
+} from './target/target.ts'
 export { isZero, type ZeroOptions, zeroRange } from './zeroes.ts'

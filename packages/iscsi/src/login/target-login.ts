@@ -17,6 +17,8 @@ export interface Admission {
   readonly status: number
   /** Accounts one of which the initiator must prove; none: no authentication is asked for. */
   readonly chap: readonly Chap[]
+  /** Also in a discovery session, where an initiator may else do without. */
+  readonly mustProve?: boolean
   /** Undefined for a discovery session. */
   readonly portalGroupTag?: number
   readonly targetAlias?: string | undefined
@@ -73,6 +75,8 @@ export class TargetLogin {
   #chap: ChapAuthenticator | undefined
   #chapStep: 'none' | 'algorithm' | 'answer' = 'none'
   #authenticated = false
+  /** None was chosen, which is only ever done where nothing has to be proved. */
+  #needsNoProof = false
 
   constructor(options: TargetLoginOptions) {
     this.#options = options
@@ -146,6 +150,7 @@ export class TargetLogin {
     const mayLeave =
       request.currentStage === LoginStage.operational ||
       this.#authenticated ||
+      this.#needsNoProof ||
       (admission.chap.length === 0 && this.#chapStep === 'none')
     const transit = request.transit && mayLeave
     // Ready to leave the security stage with nothing proved and nothing more to say: it will not authenticate.
@@ -173,7 +178,8 @@ export class TargetLogin {
     const admission = this.#options.admit(initiatorName, this.#targetName)
     if (admission.status !== LoginStatus.success) throw new Refused(admission.status)
     // Starting in the operational stage means to skip authentication (RFC 7143 section 6.3.2).
-    if (request.currentStage === LoginStage.operational && admission.chap.length > 0 && !this.#discovery) {
+    const mustProve = admission.chap.length > 0 && (!this.#discovery || admission.mustProve === true)
+    if (request.currentStage === LoginStage.operational && mustProve) {
       throw new Refused(LoginStatus.authorizationFailed)
     }
     return admission
@@ -197,8 +203,12 @@ export class TargetLogin {
 
   #chooseMethod(offered: readonly string[], admission: Admission): string {
     // A discovery session shows only what the initiator may see anyway: it may do without, if it asks to.
-    const needsChap = admission.chap.length > 0 && !(this.#discovery && offered.includes('None'))
-    if (!needsChap && offered.includes('None')) return 'None'
+    const mayDoWithout = this.#discovery && admission.mustProve !== true && offered.includes('None')
+    const needsChap = admission.chap.length > 0 && !mayDoWithout
+    if (!needsChap && offered.includes('None')) {
+      this.#needsNoProof = true
+      return 'None'
+    }
     if (admission.chap.length === 0 || !offered.includes('CHAP'))
       throw new Refused(LoginStatus.authenticationFailed)
     this.#chap = new ChapAuthenticator(admission.chap, this.#options.randomBytes(1 + CHALLENGE_BYTES))

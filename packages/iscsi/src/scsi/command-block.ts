@@ -23,6 +23,7 @@ export const OperationCode = {
   verify10: 0x2f,
   preFetch10: 0x34,
   synchronizeCache10: 0x35,
+  readDefectData10: 0x37,
   writeSame10: 0x41,
   unmap: 0x42,
   modeSelect10: 0x55,
@@ -31,6 +32,8 @@ export const OperationCode = {
   modeSense10: 0x5a,
   persistentReserveIn: 0x5e,
   persistentReserveOut: 0x5f,
+  extendedCopy: 0x83,
+  receiveCopyResults: 0x84,
   read16: 0x88,
   compareAndWrite: 0x89,
   write16: 0x8a,
@@ -48,10 +51,14 @@ export const OperationCode = {
   write12: 0xaa,
   writeAndVerify12: 0xae,
   verify12: 0xaf,
+  readDefectData12: 0xb7,
 } as const
 
-/** Service actions of SERVICE ACTION IN(16) and MAINTENANCE IN. */
+/** Service actions of SERVICE ACTION IN(16), MAINTENANCE IN, EXTENDED COPY and RECEIVE COPY RESULTS. */
 export const ServiceAction = {
+  extendedCopyLid1: 0x00,
+  copyStatus: 0x00,
+  operatingParameters: 0x03,
   readCapacity16: 0x10,
   getLbaStatus: 0x12,
   reportTargetPortGroups: 0x0a,

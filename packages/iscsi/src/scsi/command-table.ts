@@ -1,16 +1,32 @@
 /** What a command is: its bytes, its rules, and how it becomes work. The tables are in commands/. */
 import type { Cancel } from '../block-device.ts'
+import type { AccessStateName } from './access-state.ts'
+import type { UnitDesignator } from './copy-parameters.ts'
 import type { LogicalUnit } from './logical-unit.ts'
-import type { Nexus } from './nexus.ts'
+import type { Nexus, NexusId } from './nexus.ts'
 import type { Direction } from './rate-limiter.ts'
 
-/** What a unit's commands may know of the target they are on. */
+/** What a unit's commands may know of the target they are on, and of the portal group they came in at. */
 export interface UnitHost {
   readonly targetName: string
   readonly targetAlias: string | undefined
   readonly portalGroupTag: number
+  /** The state of that group. */
+  readonly accessState: AccessStateName
+  /** All groups of the target, ascending. */
+  portalGroups(): readonly { readonly tag: number; readonly state: AccessStateName }[]
+  /** Ends what these nexuses have under way at a unit; resolves when none of it is at the device. */
+  abortTasks(unit: LogicalUnit, nexuses: ReadonlySet<NexusId>): Promise<void>
   /** Numbers of all LUNs, ascending. */
   lunNumbers(): readonly number[]
+  /** The unit that carries a name of page 83, on this target or on another that the initiator is logged in to. */
+  unitNamed(name: UnitDesignator, nexus: Nexus): UnitAccess | undefined
+}
+
+/** A unit, and what reservations let a certain initiator do with it. */
+export interface UnitAccess {
+  readonly unit: LogicalUnit
+  conflicts(access: 'read' | 'write'): boolean
 }
 
 export interface CommandContext {
@@ -85,6 +101,8 @@ export interface CommandDefinition {
   readonly supported?: (unit: LogicalUnit) => boolean
   /** Runs in the face of a unit attention, and a RESERVE of somebody else. */
   readonly unconditional?: boolean
+  /** Runs also at a port that is on standby or unavailable. */
+  readonly inEveryState?: boolean
   /** @throws ScsiError to end the command with CHECK CONDITION */
   readonly plan: (context: CommandContext) => Plan
 }

@@ -23,7 +23,11 @@ const host: UnitHost = {
   targetName: 'iqn.2026-01.test:disk',
   targetAlias: undefined,
   portalGroupTag: 1,
+  accessState: 'activeOptimized',
+  portalGroups: () => [{ tag: 1, state: 'activeOptimized' }],
   lunNumbers: () => [0],
+  unitNamed: () => undefined,
+  abortTasks: async () => {},
 }
 const alice: Nexus = { id: 'alice,i,0x1', initiatorName: 'alice' }
 const bob: Nexus = { id: 'bob,i,0x2', initiatorName: 'bob' }

@@ -1,5 +1,6 @@
 /** The disk's command table, and the rules that come before any command: SPC-4, SBC-3, SAM-5. */
 import { ScsiError } from '../errors.ts'
+import { refusalIn } from './access-state.ts'
 import { OperationCode } from './command-block.ts'
 import {
   answer,
@@ -9,6 +10,8 @@ import {
   type UnitHost,
 } from './command-table.ts'
 import { capacityCommands } from './commands/capacity.ts'
+import { defectCommands } from './commands/defects.ts'
+import { extendedCopyCommands } from './commands/extended-copy.ts'
 import { identityCommands, inquiry, reportLuns } from './commands/identity.ts'
 import { modeCommands } from './commands/mode.ts'
 import { persistentReserveCommands } from './commands/persistent-reserve.ts'
@@ -24,9 +27,11 @@ import { ScsiStatus } from './status.ts'
 const COMMANDS: readonly CommandDefinition[] = [
   ...identityCommands,
   ...capacityCommands,
+  ...defectCommands,
   ...transferCommands,
   ...verifyCommands,
   ...thinCommands,
+  ...extendedCopyCommands,
   ...modeCommands,
   ...reserveCommands,
   ...persistentReserveCommands,
@@ -60,6 +65,8 @@ export function planCommand(context: CommandContext): Plan {
   if (!command) throw unknown(cdb)
   if ((cdb.readUInt8(cdbControlByte(cdb)) & NACA) !== 0)
     throw checkCondition(Conditions.invalidFieldInCommand)
+  const refusal = refusalIn(context.host.accessState, command)
+  if (refusal) throw checkCondition(refusal)
   if (conflicts(context, command)) return RESERVATION_CONFLICT
   if (command.writes && unit.writeProtected) {
     throw checkCondition(

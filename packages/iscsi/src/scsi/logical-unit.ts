@@ -1,10 +1,11 @@
 /** One disk of a target: its state, and the way from block commands to its device. No sockets. */
 import type { BlockDevice, Cancel, Done } from '../block-device.ts'
 import { ScsiError } from '../errors.ts'
+import { CopyResults } from './copy-results.ts'
 import type { NexusId } from './nexus.ts'
-import { PersistentReservations } from './persistent-reservations.ts'
+import { PersistentReservations, type ReservationStore } from './persistent-reservations.ts'
 import { RangeLock } from './range-lock.ts'
-import { isLimited, RateLimiter, type RateLimits } from './rate-limiter.ts'
+import { type Direction, isLimited, RateLimiter, type RateLimits } from './rate-limiter.ts'
 import { Conditions, type Sense } from './sense.ts'
 import { ScsiStatus } from './status.ts'
 
@@ -22,10 +23,14 @@ export interface LogicalUnitConfig {
   readonly product?: string
   /** At most 4 characters. */
   readonly revision?: string
+  /** Bytes of a physical block, if larger than the device's: a power of two. Default: the same. */
+  readonly physicalBlockSize?: number
   /** Writes end with DATA PROTECT, and the WP bit says so beforehand. Default false. */
   readonly readOnly?: boolean
   /** What the unit does in a second at most; no limit when left out. `IscsiTarget.setLimits` changes it. */
   readonly limits?: RateLimits
+  /** Keeps persistent reservations over restarts, when an initiator asks for it; without it none can (APTPL). */
+  readonly reservations?: ReservationStore
 }
 
 /** Bytes that one slice of a long operation covers, so that other commands are served in between. */
@@ -40,7 +45,9 @@ export class LogicalUnit {
   readonly device: BlockDevice
   readonly blockSize: number
   readonly lock = new RangeLock()
-  readonly reservations = new PersistentReservations()
+  readonly reservations: PersistentReservations
+  /** Results of EXTENDED COPY commands. */
+  readonly copies = new CopyResults()
   /** Holder of a RESERVE(6) or RESERVE(10). */
   reservedBy: NexusId | undefined
   /** SWP of the control mode page. */
@@ -57,6 +64,7 @@ export class LogicalUnit {
     this.config = config
     this.device = config.device
     this.blockSize = config.device.blockSize
+    this.reservations = new PersistentReservations(config.reservations)
     if (config.limits) this.setLimits(config.limits)
   }
 
@@ -65,6 +73,23 @@ export class LogicalUnit {
     if (this.limiter) this.limiter.change(limits)
     if (!isLimited(limits)) this.limiter = undefined
     else this.limiter ??= new RateLimiter(limits)
+  }
+
+  /** Waits until the limits let a piece of work of this process begin. @throws the signal's reason */
+  async turn(direction: Direction, bytes: number, { signal }: Cancel): Promise<void> {
+    signal.throwIfAborted()
+    await new Promise<void>((resolve, reject) => {
+      const ticket = this.limiter?.ask(direction, bytes, () => {
+        signal.removeEventListener('abort', onAbort)
+        resolve()
+      })
+      const onAbort = (): void => {
+        ticket?.cancel()
+        reject(signal.reason)
+      }
+      if (ticket) signal.addEventListener('abort', onAbort, { once: true })
+      else resolve()
+    })
   }
 
   get blocks(): number {

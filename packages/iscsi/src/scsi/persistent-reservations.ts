@@ -1,6 +1,6 @@
 /**
  * Persistent reservations: SPC-4 section 5.13. State and rules only; the commands that carry them are in
- * commands/persistent-reserve.ts. Kept in memory: APTPL is not reported as supported.
+ * commands/persistent-reserve.ts. With a store they outlive the process when an initiator asks for it (APTPL).
  */
 import type { NexusId } from './nexus.ts'
 
@@ -28,12 +28,80 @@ export interface Reservation {
   readonly type: number
 }
 
+/** Where a unit's persistent reservations are kept over restarts. */
+export interface ReservationStore {
+  /** What was saved last; undefined: nothing yet. Looked at when the LUN is added. */
+  readonly saved: string | undefined
+  /** Resolves when `state` would survive a power loss. Never called again before it has. */
+  save(state: string): Promise<void>
+}
+
+/** What is saved, as JSON. */
+interface Saved {
+  readonly registrations: readonly (readonly [NexusId, string])[]
+  readonly reservation?: Reservation
+}
+
 export class PersistentReservations {
   /** PRGENERATION: counts changes of the registrations. */
   generation = 0
   reservation: Reservation | undefined
   /** Keys are 8 bytes, as 16 hex digits. */
   readonly registrations = new Map<NexusId, string>()
+  /** The last REGISTER asked for the state to be kept (APTPL). */
+  kept = false
+  readonly #store: ReservationStore | undefined
+  #saving: Promise<void> = Promise.resolve()
+
+  /** @throws SyntaxError when what was saved is no such state */
+  constructor(store?: ReservationStore) {
+    this.#store = store
+    if (store?.saved === undefined) return
+    const { registrations, reservation }: Saved = JSON.parse(store.saved)
+    for (const [nexus, key] of registrations) this.registrations.set(nexus, key)
+    this.reservation = reservation
+    this.kept = registrations.length > 0
+  }
+
+  /** Whether the state can be kept over restarts. */
+  get canBeKept(): boolean {
+    return this.#store !== undefined
+  }
+
+  /**
+   * Runs a change. Where the state is kept, or was until now, it resolves when the new one is stored; when that fails
+   * nothing has changed.
+   */
+  async change<Result>(work: () => Result): Promise<Result> {
+    const { generation, reservation, kept } = this
+    const registrations = [...this.registrations]
+    const result = work()
+    if (!this.#store || !(kept || this.kept)) return result
+    try {
+      await this.#save(this.#store)
+    } catch (error) {
+      this.generation = generation
+      this.reservation = reservation
+      this.kept = kept
+      this.registrations.clear()
+      for (const [nexus, key] of registrations) this.registrations.set(nexus, key)
+      throw error
+    }
+    return result
+  }
+
+  /** One after the other; each saves what holds when its turn comes. */
+  #save(store: ReservationStore): Promise<void> {
+    const turn = this.#saving.then(() => {
+      const state: Saved = {
+        registrations: this.kept ? [...this.registrations] : [],
+        ...(this.kept && this.reservation ? { reservation: this.reservation } : {}),
+      }
+      return store.save(JSON.stringify(state))
+    })
+    this.#saving = turn.catch(() => {})
+    return turn
+  }
 
   get allRegistrants(): boolean {
     return (

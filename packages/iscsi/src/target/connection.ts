@@ -34,7 +34,7 @@ export interface ConnectionHost {
   readonly preferences: SessionPreferences
   readonly timeouts: ConnectionTimeouts
   readonly slabs: SlabPool
-  admit(initiatorName: string, targetName: string | undefined): Admission
+  admit(initiatorName: string, targetName: string | undefined, portalGroupTag: number): Admission
   /** Begins the session of a successful login. Rejects to refuse it after all. */
   begin(
     outcome: LoginOutcome,
@@ -52,6 +52,7 @@ export class Connection implements PduHandler, SessionLink {
   readonly remoteAddress: string
   readonly localAddress: string
   readonly localPort: number
+  readonly portalGroupTag: number
   sinkAt = 0
   session: Session | undefined
   readonly #host: ConnectionHost
@@ -72,8 +73,9 @@ export class Connection implements PduHandler, SessionLink {
   #sentBytes = 0
   #sentAt: number
 
-  constructor(accepted: Socket, host: ConnectionHost, now: number) {
+  constructor(accepted: Socket, host: ConnectionHost, portalGroupTag: number, now: number) {
     this.#host = host
+    this.portalGroupTag = portalGroupTag
     this.#openedAt = now
     this.#receivedAt = now
     this.#sentAt = now
@@ -83,7 +85,7 @@ export class Connection implements PduHandler, SessionLink {
     this.#receiver = new Receiver(this, LOGIN_SEGMENT_BYTES)
     this.#login = new TargetLogin({
       preferences: host.preferences,
-      admit: (initiatorName, targetName) => host.admit(initiatorName, targetName),
+      admit: (initiatorName, targetName) => host.admit(initiatorName, targetName, portalGroupTag),
       randomBytes: (count) => randomBytes(count),
     })
     this.#socket = readWith(accepted, (bytes, length) => this.#receive(bytes, length))

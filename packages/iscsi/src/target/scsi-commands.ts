@@ -9,7 +9,7 @@ import { decodeDataOut } from '../pdu/data-out.ts'
 import { FINAL, HEADER_BYTES, isImmediate, NO_TAG } from '../pdu/header.ts'
 import { readLun } from '../pdu/lun.ts'
 import { RejectReason } from '../pdu/reject.ts'
-import { chargeOf, type Outcome, type Plan } from '../scsi/command-table.ts'
+import { chargeOf, type Outcome, type Plan, type UnitHost } from '../scsi/command-table.ts'
 import { planCommand, planWithoutUnit, senseOf } from '../scsi/commands.ts'
 import { checkCondition } from '../scsi/logical-unit.ts'
 import type { Nexus } from '../scsi/nexus.ts'
@@ -33,6 +33,8 @@ const MAX_STRAY_DATA = 100
 export interface CommandHost extends AnswerHost {
   /** Undefined in a discovery session, which has no commands. */
   readonly target: IscsiTarget | undefined
+  /** The target as seen through the session's portal group. */
+  readonly host: UnitHost | undefined
   readonly nexus: Nexus
   readonly pool: BufferPool
   readonly cancel: Cancel
@@ -177,10 +179,10 @@ export class ScsiCommands implements DataOutHost {
   // --- starting tasks ---
 
   #plan(task: Task, cdb: Buffer): Plan {
-    const { target, nexus } = this.#host
-    if (!target) throw checkCondition(Conditions.logicalUnitNotSupported)
-    if (!task.unit) return planWithoutUnit(cdb, target)
-    return planCommand({ unit: task.unit, nexus, host: target, cdb, dataOutLength: task.expectedOut })
+    const { host, nexus } = this.#host
+    if (!host) throw checkCondition(Conditions.logicalUnitNotSupported)
+    if (!task.unit) return planWithoutUnit(cdb, host)
+    return planCommand({ unit: task.unit, nexus, host, cdb, dataOutLength: task.expectedOut })
   }
 
   /** What the unit's limits say: the task may have to wait for its turn. */

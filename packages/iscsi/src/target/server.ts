@@ -3,6 +3,7 @@ import { channel } from 'node:diagnostics_channel'
 import { createServer, type Server, type Socket } from 'node:net'
 import { BufferPool } from '../buffer-pool.ts'
 import { IscsiError } from '../errors.ts'
+import { type Chap, checkChap } from '../login/chap.ts'
 import { PREFERRED, type SessionPreferences } from '../login/negotiate.ts'
 import type { Admission, LoginOutcome } from '../login/target-login.ts'
 import type { KeyValue } from '../login/text.ts'
@@ -11,7 +12,7 @@ import { nexusOf } from '../scsi/nexus.ts'
 import { Connection, type ConnectionHost, type ConnectionTimeouts } from './connection.ts'
 import { SlabPool } from './sender.ts'
 import { Session } from './session.ts'
-import { IscsiTarget, PORTAL_GROUP_TAG, type Portal, type TargetConfig } from './target.ts'
+import { IscsiTarget, type Portal, type TargetConfig, type TargetServer } from './target.ts'
 
 /** All have defaults. */
 export interface IscsiServerOptions {
@@ -19,12 +20,23 @@ export interface IscsiServerOptions {
   readonly preferences?: Partial<SessionPreferences>
   /** Default: 15 s for a login, 10 s of silence before a ping, 10 s for its answer. */
   readonly timeouts?: Partial<ConnectionTimeouts>
+  /**
+   * What an initiator has to prove in a discovery session. Left out, it may prove any of the secrets it has with its
+   * targets, or nothing: it is shown only targets that it may log in to anyway.
+   */
+  readonly discoveryChap?: Chap
   /** Connections in all. Default 4096. */
   readonly maxConnections?: number
   /** Connections from one address. Default 2048. */
   readonly maxConnectionsPerAddress?: number
   /** Bytes of unused buffers that are kept for reuse. Default 32 MiB. */
   readonly poolBytes?: number
+}
+
+/** A portal to listen at. */
+export interface ListenOptions extends Portal {
+  /** Portals with the same tag are one group, which has one ALUA state. 1 to 65535; default 1. */
+  readonly portalGroupTag?: number
 }
 
 /** How long a target that is removed waits for its sessions. */
@@ -51,14 +63,15 @@ const closedChannel = channel('iscsi:target:closed')
  * A target program: portals that listen, and targets behind all of them (RFC 7143). Devices are closed by whoever
  * opened them, after the server. Publishes `TargetEvent`s, and logs nothing.
  */
-export class IscsiServer implements AsyncDisposable, ConnectionHost {
+export class IscsiServer implements AsyncDisposable, ConnectionHost, TargetServer {
   readonly preferences: SessionPreferences
   readonly timeouts: ConnectionTimeouts
   readonly slabs = new SlabPool()
   readonly #pool: BufferPool
+  readonly #discoveryChap: Chap | undefined
   readonly #maxConnections: number
   readonly #maxPerAddress: number
-  readonly #listeners: { readonly server: Server; readonly portal: Portal }[] = []
+  readonly #listeners: { readonly server: Server; readonly portal: Portal; readonly tag: number }[] = []
   readonly #targets = new Map<string, IscsiTarget>()
   readonly #connections = new Set<Connection>()
   readonly #failures = new Map<string, { count: number; since: number }>()
@@ -69,6 +82,8 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost {
   constructor(options: IscsiServerOptions = {}) {
     this.preferences = { ...PREFERRED, headerDigest: true, dataDigest: true, ...options.preferences }
     this.timeouts = { loginMs: 15_000, idleMs: 10_000, answerMs: 10_000, ...options.timeouts }
+    if (options.discoveryChap) checkChap(options.discoveryChap)
+    this.#discoveryChap = options.discoveryChap
     this.#maxConnections = options.maxConnections ?? 4096
     this.#maxPerAddress = options.maxConnectionsPerAddress ?? 2048
     this.#pool = new BufferPool(options.poolBytes ?? 32 * 1048576)
@@ -79,9 +94,13 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost {
    * @returns the address and port it got
    * @throws the error of the socket (EADDRINUSE, EACCES, …); IscsiError `closed` when the server is closing
    */
-  async listen(portal: Portal): Promise<Portal> {
+  async listen(portal: ListenOptions): Promise<Portal> {
     if (this.#closing) throw new IscsiError('closed', 'the server is closing')
-    const server = createServer({ pauseOnConnect: true }, (socket) => this.#accept(socket))
+    const tag = portal.portalGroupTag ?? 1
+    if (!Number.isInteger(tag) || tag < 1 || tag > 0xffff) {
+      throw new IscsiError('invalid', `portal group tag ${tag} is not 1..65535`)
+    }
+    const server = createServer({ pauseOnConnect: true }, (socket) => this.#accept(socket, tag))
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
       server.listen({ host: portal.host, port: portal.port }, resolve)
@@ -91,7 +110,7 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost {
     const address = server.address()
     const bound =
       typeof address === 'object' && address !== null ? { host: address.address, port: address.port } : portal
-    this.#listeners.push({ server, portal: bound })
+    this.#listeners.push({ server, portal: bound, tag })
     this.#timer ??= setInterval(() => this.#tick(), TICK_MS).unref()
     return bound
   }
@@ -101,7 +120,7 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost {
    * @throws IscsiError `invalid` when the name is taken, or something of the configuration is wrong
    */
   addTarget(config: TargetConfig): IscsiTarget {
-    const target = new IscsiTarget(config)
+    const target = new IscsiTarget(config, this)
     if (this.#targets.has(target.name))
       throw new IscsiError('invalid', `there is a target ${target.name} already`)
     this.#targets.set(target.name, target)
@@ -115,6 +134,10 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost {
 
   targets(): readonly IscsiTarget[] {
     return [...this.#targets.values()]
+  }
+
+  portalGroupTags(): readonly number[] {
+    return [...new Set(this.#listeners.map(({ tag }) => tag))].sort((a, b) => a - b)
   }
 
   /** No new logins at once; resolves when its sessions and their I/O have ended, or after ten seconds. */
@@ -148,18 +171,21 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost {
 
   // --- for connections ---
 
-  admit(initiatorName: string, targetName: string | undefined): Admission {
+  admit(initiatorName: string, targetName: string | undefined, portalGroupTag: number): Admission {
     if (targetName === undefined) {
-      const chap = this.#visible(initiatorName).flatMap((target) => target.access.chap ?? [])
+      if (this.#discoveryChap)
+        return { status: LoginStatus.success, chap: [this.#discoveryChap], mustProve: true }
+      const chap = this.#visible(initiatorName).flatMap((target) => target.chapOf(initiatorName) ?? [])
       return { status: LoginStatus.success, chap }
     }
     const target = this.#targets.get(targetName)
     if (!target) return { status: LoginStatus.notFound, chap: [] }
     if (!target.admits(initiatorName)) return { status: LoginStatus.authorizationFailed, chap: [] }
+    const chap = target.chapOf(initiatorName)
     return {
       status: LoginStatus.success,
-      chap: target.access.chap ? [target.access.chap] : [],
-      portalGroupTag: PORTAL_GROUP_TAG,
+      chap: chap ? [chap] : [],
+      portalGroupTag,
       targetAlias: target.targetAlias,
     }
   }
@@ -169,7 +195,7 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost {
     connection: Connection,
     numbers: { expCmdSn: number; statSn: number },
   ): Promise<Session> {
-    const nexus = nexusOf(outcome.initiatorName, outcome.isid)
+    const nexus = nexusOf(outcome.initiatorName, outcome.isid, connection.portalGroupTag)
     const target = outcome.targetName === undefined ? undefined : this.#targets.get(outcome.targetName)
     if (outcome.targetName !== undefined && !target) throw new IscsiError('closed', 'the target was removed')
     // Session reinstatement (RFC 7143 section 6.3.5): the old session ends before the new one begins.
@@ -224,20 +250,19 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost {
     return this.#visible(initiatorName)
       .filter((target) => name === undefined || target.name === name)
       .flatMap((target): KeyValue[] => {
-        const portals = target.portals ?? this.#listeners.map(({ portal }) => portal)
-        const addresses = portals.map(({ host, port }): KeyValue => {
+        const portals =
+          target.portals?.map((portal) => ({ portal, tag: 1 })) ??
+          this.#listeners.map(({ portal, tag }) => ({ portal, tag }))
+        const addresses = portals.map(({ portal: { host, port }, tag }): KeyValue => {
           const any = host === '0.0.0.0' || host === '::'
           const address = any ? connection.localAddress.replace(/^::ffff:/, '') : host
-          return [
-            'TargetAddress',
-            `${address.includes(':') ? `[${address}]` : address}:${port},${PORTAL_GROUP_TAG}`,
-          ]
+          return ['TargetAddress', `${address.includes(':') ? `[${address}]` : address}:${port},${tag}`]
         })
         return [['TargetName', target.name], ...addresses]
       })
   }
 
-  #accept(socket: Socket): void {
+  #accept(socket: Socket, portalGroupTag: number): void {
     const address = socket.remoteAddress ?? ''
     let fromThere = 0
     for (const connection of this.#connections) if (connection.remoteAddress === address) fromThere += 1
@@ -246,7 +271,7 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost {
       socket.destroy()
       return
     }
-    this.#connections.add(new Connection(socket, this, Date.now()))
+    this.#connections.add(new Connection(socket, this, portalGroupTag, Date.now()))
   }
 
   #tick(): void {

@@ -13,6 +13,7 @@ import { decodeNopOut, type NopOut } from '../pdu/nop-out.ts'
 import { RejectReason } from '../pdu/reject.ts'
 import { decodeTaskManagementRequest } from '../pdu/task-management-request.ts'
 import { decodeTextRequest, type TextRequest } from '../pdu/text-request.ts'
+import type { UnitHost } from '../scsi/command-table.ts'
 import type { Nexus } from '../scsi/nexus.ts'
 import { serialAdd, serialDistance } from '../serial.ts'
 import {
@@ -34,6 +35,7 @@ import { TextExchange } from './text-exchange.ts'
 /** What a session needs of its connection. */
 export interface SessionLink {
   readonly writer: PduWriter
+  readonly portalGroupTag: number
   readonly remoteAddress: string
   /** Sends what is queued, then closes. */
   finish(reason: string): void
@@ -68,6 +70,7 @@ const COMMAND: Arriving = { kind: 'command' }
 export class Session implements PduHandler, CommandHost {
   readonly nexus: Nexus
   readonly target: IscsiTarget | undefined
+  readonly host: UnitHost | undefined
   readonly parameters: SessionParameters
   readonly pool: BufferPool
   readonly writer: PduWriter
@@ -90,6 +93,7 @@ export class Session implements PduHandler, CommandHost {
     this.#link = options.link
     this.writer = options.link.writer
     this.target = options.target
+    this.host = options.target?.host(options.link.portalGroupTag)
     this.nexus = options.nexus
     this.#cid = options.cid
     this.parameters = options.parameters

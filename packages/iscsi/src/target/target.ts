@@ -3,9 +3,12 @@
 import { IscsiError } from '../errors.ts'
 import { type Chap, checkChap } from '../login/chap.ts'
 import { MAX_LUN } from '../pdu/lun.ts'
-import type { UnitHost } from '../scsi/command-table.ts'
+import type { AccessStateName } from '../scsi/access-state.ts'
+import type { UnitAccess, UnitHost } from '../scsi/command-table.ts'
+import type { UnitDesignator } from '../scsi/copy-parameters.ts'
+import { isNamed } from '../scsi/designators.ts'
 import { LogicalUnit, type LogicalUnitConfig } from '../scsi/logical-unit.ts'
-import type { NexusId } from '../scsi/nexus.ts'
+import type { Nexus, NexusId } from '../scsi/nexus.ts'
 import type { RateLimits } from '../scsi/rate-limiter.ts'
 import { Conditions } from '../scsi/sense.ts'
 import type { Session } from './session.ts'
@@ -19,10 +22,18 @@ export interface Portal {
 
 /** Who may log in. */
 export interface TargetAccess {
-  /** Names of the initiators that may log in, without regard to case; nobody else may. */
-  readonly initiators: readonly string[] | 'any'
-  /** What they have to prove; nothing when left out. Secrets have at least 12 bytes. */
+  /** Those that may log in, nobody else. */
+  readonly initiators: readonly (string | InitiatorAccess)[] | 'any'
+  /** What they have to prove, unless they have secrets of their own. Nothing when left out. */
   readonly chap?: Chap
+}
+
+/** One initiator that may log in. */
+export interface InitiatorAccess {
+  /** Without regard to case. */
+  readonly name: string
+  /** What it has to prove, instead of the target's `chap`. Secrets have at least 12 bytes. */
+  readonly chap: Chap
 }
 
 /** What a target is, apart from its LUNs. */
@@ -43,25 +54,32 @@ export interface SessionInfo {
   readonly connectedAt: Date
 }
 
-/** All targets have one portal group. */
-export const PORTAL_GROUP_TAG = 1
-
 const NAME =
   /^(?:iqn\.\d{4}-\d{2}\.[a-z0-9.-]+(?::[^\s\0]+)?|eui\.[0-9a-f]{16}|naa\.(?:[0-9a-f]{16}|[0-9a-f]{32}))$/
 
+/** What a target takes from its server. */
+export interface TargetServer {
+  targets(): readonly IscsiTarget[]
+  /** Tags of the portal groups that listen, ascending. */
+  portalGroupTags(): readonly number[]
+}
+
 /** A target of a server: made by `IscsiServer.addTarget`. */
-export class IscsiTarget implements UnitHost {
+export class IscsiTarget {
   readonly name: string
   readonly targetAlias: string | undefined
   readonly portals: readonly Portal[] | undefined
-  readonly portalGroupTag = PORTAL_GROUP_TAG
+  readonly #server: TargetServer
+  readonly #accessStates = new Map<number, AccessStateName>()
   readonly #units = new Map<number, LogicalUnit>()
   readonly #sessions = new Set<Session>()
   #access: TargetAccess
-  #initiators: ReadonlySet<string> | 'any'
+  /** By name, in lower case; with secrets where an initiator has its own. */
+  #initiators: ReadonlyMap<string, Chap | undefined> | 'any'
 
   /** @throws IscsiError `invalid` */
-  constructor(config: TargetConfig) {
+  constructor(config: TargetConfig, server: TargetServer) {
+    this.#server = server
     const name = config.name.toLowerCase()
     if (!NAME.test(name) || Buffer.byteLength(name) > 223) {
       throw new IscsiError('invalid', `'${config.name}' is not an iSCSI name`)
@@ -70,11 +88,7 @@ export class IscsiTarget implements UnitHost {
     this.targetAlias = config.alias
     this.portals = config.portals
     this.#access = checkAccess(config.access)
-    this.#initiators = namesOf(config.access)
-  }
-
-  get targetName(): string {
-    return this.name
+    this.#initiators = initiatorsOf(config.access)
   }
 
   get access(): TargetAccess {
@@ -85,6 +99,12 @@ export class IscsiTarget implements UnitHost {
     return this.#initiators === 'any' || this.#initiators.has(initiatorName)
   }
 
+  /** What an initiator has to prove; undefined: nothing. */
+  chapOf(initiatorName: string): Chap | undefined {
+    const own = this.#initiators === 'any' ? undefined : this.#initiators.get(initiatorName)
+    return own ?? this.#access.chap
+  }
+
   /**
    * Changes who may log in. Sessions of initiators that no longer may are ended; it resolves when their I/O has.
    * New CHAP credentials apply to new logins.
@@ -92,7 +112,7 @@ export class IscsiTarget implements UnitHost {
    */
   async setAccess(access: TargetAccess): Promise<void> {
     this.#access = checkAccess(access)
-    this.#initiators = namesOf(access)
+    this.#initiators = initiatorsOf(access)
     const unwelcome = [...this.#sessions].filter((session) => !this.admits(session.nexus.initiatorName))
     await Promise.all(unwelcome.map((session) => session.close('the initiator is no longer admitted')))
   }
@@ -109,6 +129,13 @@ export class IscsiTarget implements UnitHost {
     const { blockSize, sizeBytes } = config.device
     if (blockSize < 512 || blockSize > 65536 || (blockSize & (blockSize - 1)) !== 0) {
       throw new IscsiError('invalid', `blocks of ${blockSize} bytes are not supported`)
+    }
+    const ratio = (config.physicalBlockSize ?? blockSize) / blockSize
+    if (!Number.isInteger(Math.log2(ratio)) || ratio < 1 || ratio > 32768) {
+      throw new IscsiError(
+        'invalid',
+        `physical blocks of ${config.physicalBlockSize} bytes are not supported`,
+      )
     }
     if (sizeBytes < blockSize) throw new IscsiError('invalid', 'the device is smaller than a block')
     if (config.naa !== undefined && !/^(?:[0-9a-fA-F]{16}|[0-9a-fA-F]{32})$/.test(config.naa)) {
@@ -132,6 +159,63 @@ export class IscsiTarget implements UnitHost {
   /** The device has grown: initiators are told with their next command. */
   capacityChanged(lun: number): void {
     this.#units.get(lun)?.raiseAttention(Conditions.capacityChanged)
+  }
+
+  /**
+   * Says how good the way to the LUNs through a portal group is (ALUA); `activeOptimized` until then. Initiators that
+   * are logged in are told with their next command.
+   */
+  setAccessState(portalGroupTag: number, state: AccessStateName): void {
+    if (this.accessState(portalGroupTag) === state) return
+    this.#accessStates.set(portalGroupTag, state)
+    for (const unit of this.#units.values()) unit.raiseAttention(Conditions.asymmetricAccessStateChanged)
+  }
+
+  accessState(portalGroupTag: number): AccessStateName {
+    return this.#accessStates.get(portalGroupTag) ?? 'activeOptimized'
+  }
+
+  /** The target as the commands see it that come in at one of its portal groups. */
+  host(portalGroupTag: number): UnitHost {
+    const target = this
+    return {
+      targetName: this.name,
+      targetAlias: this.targetAlias,
+      portalGroupTag,
+      get accessState() {
+        return target.accessState(portalGroupTag)
+      },
+      portalGroups: () =>
+        this.#server.portalGroupTags().map((tag) => ({ tag, state: this.accessState(tag) })),
+      lunNumbers: () => this.lunNumbers(),
+      unitNamed: (name, nexus) => this.#unitNamed(name, nexus),
+      abortTasks: (unit, nexuses) => {
+        const luns = this.lunNumbers().filter((lun) => this.#units.get(lun) === unit)
+        return this.abortTasks((session) =>
+          nexuses.has(session.nexus.id) ? luns.flatMap((lun) => session.tasksOf(lun)) : [],
+        )
+      },
+    }
+  }
+
+  /** Another target's units only for an initiator that has a session there: who it is was proved at its login. */
+  #unitNamed(name: UnitDesignator, nexus: Nexus): UnitAccess | undefined {
+    for (const target of [this, ...this.#server.targets()]) {
+      const known = target === this ? nexus : target.#nexusOf(nexus.initiatorName)
+      const unit = known && [...target.#units.values()].find((each) => isNamed(each, name))
+      if (!unit) continue
+      return {
+        unit,
+        conflicts: (access) =>
+          (unit.reservedBy !== undefined && unit.reservedBy !== known.id) ||
+          unit.reservations.conflicts(known.id, access),
+      }
+    }
+    return undefined
+  }
+
+  #nexusOf(initiatorName: string): Nexus | undefined {
+    return [...this.#sessions].find(({ nexus }) => nexus.initiatorName === initiatorName)?.nexus
   }
 
   /**
@@ -210,9 +294,19 @@ export class IscsiTarget implements UnitHost {
 
 function checkAccess(access: TargetAccess): TargetAccess {
   if (access.chap) checkChap(access.chap)
+  for (const initiator of access.initiators === 'any' ? [] : access.initiators) {
+    if (typeof initiator !== 'string') checkChap(initiator.chap)
+  }
   return access
 }
 
-function namesOf(access: TargetAccess): ReadonlySet<string> | 'any' {
-  return access.initiators === 'any' ? 'any' : new Set(access.initiators.map((name) => name.toLowerCase()))
+function initiatorsOf(access: TargetAccess): ReadonlyMap<string, Chap | undefined> | 'any' {
+  if (access.initiators === 'any') return 'any'
+  return new Map(
+    access.initiators.map((initiator) =>
+      typeof initiator === 'string'
+        ? [initiator.toLowerCase(), undefined]
+        : [initiator.name.toLowerCase(), initiator.chap],
+    ),
+  )
 }

@@ -42,17 +42,13 @@ export interface Verdict {
   readonly output: string
 }
 
-/** One test of iscsi-test-cu, in a process of its own: the tests disturb each other's session. */
-export async function suiteTest(
-  name: string,
-  url: string,
-  options: readonly string[] = [],
-): Promise<Verdict> {
-  const { code, output } = await run(
-    'iscsi-test-cu',
-    ['--dataloss', '--allow-sanitize', '--ignore', '--verbose', ...options, '-t', name, url],
-    60_000,
-  )
+/**
+ * One test of iscsi-test-cu, in a process of its own: the tests disturb each other's session.
+ * @param urls of one LUN; for the tests of several paths more than one
+ */
+export async function suiteTest(name: string, ...urls: readonly string[]): Promise<Verdict> {
+  const options = ['--dataloss', '--allow-sanitize', '--ignore', '--verbose']
+  const { code, output } = await run('iscsi-test-cu', [...options, '-t', name, ...urls], 60_000)
   // "asserts <total> <ran> <passed> <failed>": a run that never got to its test has no such line.
   const asserts = /asserts\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)/.exec(output)
   const passed = code === 0 && asserts?.[4] === '0'

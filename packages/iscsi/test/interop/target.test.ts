@@ -5,53 +5,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { IscsiServer, type IscsiTarget } from '@emberglass/iscsi'
-import { missing, run, suiteTest } from './libiscsi.fixture.ts'
+import { missing, run } from './libiscsi.fixture.ts'
 import { ThinDevice } from './thin-device.fixture.ts'
 
 const NAME = 'iqn.2026-01.test:interop'
 const ME = 'iqn.2026-01.test:me'
 const libiscsi = missing('iscsi-test-cu', 'libiscsi-bin')
 const qemu = missing('qemu-img', 'qemu-utils and qemu-block-extra')
-
-/** A part of libiscsi's suite that takes seconds; whole-suite.ts runs all of it. */
-const SUITE = [
-  'SCSI.CompareAndWrite.Simple',
-  'SCSI.CompareAndWrite.Miscompare',
-  'SCSI.GetLBAStatus.Simple',
-  'SCSI.GetLBAStatus.BeyondEol',
-  'SCSI.GetLBAStatus.UnmapSingle',
-  'SCSI.Inquiry.Standard',
-  'SCSI.Inquiry.BlockLimits',
-  'SCSI.Inquiry.MandatoryVPDSBC',
-  'SCSI.Mandatory.MandatorySBC',
-  'SCSI.ModeSense6.Control-D_SENSE',
-  'SCSI.ModeSense6.Control-SWP',
-  'SCSI.OrWrite.Simple',
-  'SCSI.PrinServiceactionRange.Range',
-  'SCSI.ProutRegister.Simple',
-  'SCSI.ProutReserve.AccessWERO',
-  'SCSI.ProutReserve.OwnershipEAAR',
-  'SCSI.ProutPreempt.RemoveRegistration',
-  'SCSI.Read10.Simple',
-  'SCSI.Read16.BeyondEol',
-  'SCSI.ReadCapacity16.Simple',
-  'SCSI.ReportSupportedOpcodes.Simple',
-  'SCSI.Reserve6.2Initiators',
-  'SCSI.Unmap.Simple',
-  'SCSI.Unmap.ZeroBlocks',
-  'SCSI.Verify10.Mismatch',
-  'SCSI.Write10.DpoFua',
-  'SCSI.WriteSame10.UnmapUntilEnd',
-  'SCSI.WriteSame16.Unmap',
-  'SCSI.WriteVerify10.Simple',
-  'iSCSI.iSCSIcmdsn.iSCSICmdSnTooHigh',
-  'iSCSI.iSCSIdatasn.iSCSIDataSnInvalid',
-  'iSCSI.iSCSIResiduals.Read10Residuals',
-  'iSCSI.iSCSIResiduals.Write10Residuals',
-  'iSCSI.iSCSISendTargets.Simple',
-  'iSCSI.iSCSISendTargets.Invalid',
-  'iSCSI.iSCSITMF.AbortTaskSimpleAsync',
-]
 
 describe('other initiators with our target', () => {
   let server: IscsiServer
@@ -66,7 +26,6 @@ describe('other initiators with our target', () => {
     target = server.addTarget({ name: NAME, access: { initiators: 'any' } })
     target.addLun(0, { device: new ThinDevice(64 * 1048576), serial: 'interop-0' })
     target.addLun(1, { device: new ThinDevice(64 * 1048576, 4096), serial: 'interop-1' })
-    target.addLun(2, { device: new ThinDevice(1048576), serial: 'interop-2', readOnly: true })
     ;({ port } = await server.listen({ host: '127.0.0.1', port: 0 }))
   })
 
@@ -79,7 +38,7 @@ describe('other initiators with our target', () => {
     const { code, output } = await run('iscsi-ls', ['-s', `iscsi://127.0.0.1:${port}`])
     assert.equal(code, 0, output)
     assert.match(output, new RegExp(`Target:${NAME} Portal:127.0.0.1:${port},1`))
-    assert.match(output, /Lun:0 +Type:DIRECT_ACCESS.*Lun:1 +Type:DIRECT_ACCESS.*Lun:2/s)
+    assert.match(output, /Lun:0 +Type:DIRECT_ACCESS.*Lun:1 +Type:DIRECT_ACCESS/s)
   })
 
   test('iscsi-inq reads the identity that multipath looks for', { skip: libiscsi }, async () => {
@@ -138,16 +97,4 @@ describe('other initiators with our target', () => {
     assert.equal(code, 0, output)
     assert.doesNotMatch(output, /failed|error/i)
   })
-
-  test('a read-only LUN cannot be written', { skip: libiscsi }, async () => {
-    const { result, output } = await suiteTest('SCSI.ReadOnly.ReadOnlySBC', url(2))
-    assert.equal(result, 'passed', output)
-  })
-
-  for (const name of SUITE) {
-    test(`iscsi-test-cu ${name}`, { skip: libiscsi }, async () => {
-      const { result, output } = await suiteTest(name, url())
-      assert.equal(result, 'passed', output)
-    })
-  }
 })

@@ -24,7 +24,7 @@ function readCapacity16({ unit, cdb }: CommandContext): Plan {
   const data = encodeCapacity16({
     blocks: unit.blocks,
     blockSize: unit.blockSize,
-    physicalBlockExponent: 0,
+    physicalBlockExponent: Math.log2((unit.config.physicalBlockSize ?? unit.blockSize) / unit.blockSize),
     thin: unit.thin,
     unmappedReadsZeroes: unit.thin,
   })

@@ -3,8 +3,10 @@ import { writeLun } from '../../pdu/lun.ts'
 import { encodeBlockLimits } from '../block-limits.ts'
 import { OperationCode } from '../command-block.ts'
 import { answer, type CommandDefinition, type UnitHost } from '../command-table.ts'
+import { deviceIdentification, text } from '../designators.ts'
 import { checkCondition, type LogicalUnit } from '../logical-unit.ts'
 import { Conditions, encodeSense } from '../sense.ts'
+import { thirdPartyCopyPage } from './extended-copy.ts'
 import {
   COMPARE_AND_WRITE_BYTES,
   MAX_TRANSFER_BYTES,
@@ -23,7 +25,7 @@ export function standardInquiry(unit: LogicalUnit | undefined): Buffer {
   data.writeUInt8(0x06, 2) // SPC-4
   data.writeUInt8(0x12, 3) // hierarchical LUNs, response format 2
   data.writeUInt8(data.byteLength - 5, 4)
-  data.writeUInt8(0x10, 5) // implicit asymmetric access
+  data.writeUInt8(0x18, 5) // implicit asymmetric access, third-party copy
   data.writeUInt8(0x02, 7) // command queueing
   data.write(text(unit?.config.vendor ?? 'DATERA', 8), 8, 'latin1')
   data.write(text(unit?.config.product ?? 'IBLOCK', 16), 16, 'latin1')
@@ -33,14 +35,6 @@ export function standardInquiry(unit: LogicalUnit | undefined): Buffer {
     data.writeUInt16BE(descriptor, 58 + 2 * index)
   }
   return data
-}
-
-/** Printable ASCII, padded with blanks. */
-function text(value: string, length: number): string {
-  return value
-    .replace(/[^\x20-\x7e]/g, '?')
-    .slice(0, length)
-    .padEnd(length, ' ')
 }
 
 function page(code: number, body: Buffer): Buffer {
@@ -63,6 +57,7 @@ const PAGES: Readonly<Record<number, (unit: LogicalUnit, host: UnitHost) => Buff
   128: (unit) =>
     page(0x80, Buffer.from(text(unit.config.serial, Math.min(64, unit.config.serial.length)), 'latin1')),
   131: (unit, host) => page(0x83, deviceIdentification(unit, host)),
+  143: () => page(0x8f, thirdPartyCopyPage()),
   176: (unit) => blockLimits(unit),
   177: () => {
     const body = Buffer.alloc(60)
@@ -87,46 +82,6 @@ function blockLimits(unit: LogicalUnit): Buffer {
     optimalUnmapGranularity: unit.thin ? Math.max(1, 4096 / size) : 0,
     maximumWriteSameLength: MAX_WRITE_SAME_BYTES / size,
   })
-}
-
-/** Designators of page 83: what makes paths to the same unit recognisable. */
-function deviceIdentification(unit: LogicalUnit, host: UnitHost): Buffer {
-  const vendor = text(unit.config.vendor ?? 'DATERA', 8)
-  const scsiName = Buffer.from(
-    `${host.targetName},t,0x${host.portalGroupTag.toString(16).padStart(4, '0')}\0`,
-    'utf8',
-  )
-  const paddedName = Buffer.alloc((scsiName.byteLength + 3) & ~3)
-  scsiName.copy(paddedName)
-  const port = Buffer.from([0, 0, 0, host.portalGroupTag & 0xff])
-  return Buffer.concat([
-    designator(0x01, 0x03, 0, naa(unit)),
-    designator(0x02, 0x01, 0, Buffer.from(vendor + unit.config.serial.slice(0, 64), 'latin1')),
-    designator(0x01, 0x04, 1, port), // relative target port
-    designator(0x01, 0x05, 1, port), // target port group
-    designator(0x03, 0x08, 1, paddedName), // SCSI name of the target port
-  ])
-}
-
-/** @param association 0: of the unit, 1: of the target port (then with the protocol, iSCSI) */
-function designator(codeSet: number, type: number, association: number, value: Buffer): Buffer {
-  const protocol = association === 1 ? 0x50 : 0
-  const flags = (association === 1 ? 0x80 : 0) | (association << 4) | type
-  return Buffer.concat([Buffer.from([protocol | codeSet, flags, 0, value.byteLength]), value])
-}
-
-/** NAA designator, 8 or 16 bytes; from the serial number when none is configured (locally assigned, NAA 3). */
-function naa(unit: LogicalUnit): Buffer {
-  const configured = unit.config.naa
-  if (configured !== undefined) return Buffer.from(configured, 'hex')
-  // FNV-1a over 60 bits: the same serial number always gives the same identifier.
-  let hash = 0xcbf29ce484222325n
-  for (const byte of Buffer.from(unit.config.serial, 'utf8')) {
-    hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n)
-  }
-  const value = Buffer.alloc(8)
-  value.writeBigUInt64BE((3n << 60n) | (hash & 0x0fffffffffffffffn))
-  return value
 }
 
 /** INQUIRY for a unit, or for a LUN without one. @throws ScsiError `invalidFieldInCommand` */

@@ -7,9 +7,10 @@ import {
   GOOD,
   type Outcome,
   type Plan,
+  type UnitHost,
 } from '../command-table.ts'
 import { checkCondition, type LogicalUnit } from '../logical-unit.ts'
-import type { Nexus, NexusId } from '../nexus.ts'
+import { type Nexus, type NexusId, partsOf } from '../nexus.ts'
 import { isReservationType, MAX_REGISTRATIONS } from '../persistent-reservations.ts'
 import { Conditions } from '../sense.ts'
 import { ScsiStatus } from '../status.ts'
@@ -21,6 +22,7 @@ const Out = {
   release: 2,
   clear: 3,
   preempt: 4,
+  preemptAndAbort: 5,
   registerAndIgnoreExistingKey: 6,
 } as const
 
@@ -57,20 +59,23 @@ function readReservation({ unit, cdb }: CommandContext): Plan {
   return answer(withHeader(generation, body), cdb.readUInt16BE(7))
 }
 
-function reportCapabilities({ cdb }: CommandContext): Plan {
+function reportCapabilities({ unit, cdb }: CommandContext): Plan {
+  const { canBeKept, kept } = unit.reservations
   const data = Buffer.alloc(8)
   data.writeUInt16BE(8, 0)
-  data.writeUInt8(0x80, 3) // the type mask holds; neither APTPL nor SPEC_I_PT nor ALL_TG_PT is offered
+  data.writeUInt8(canBeKept ? 0x01 : 0, 2) // APTPL; neither SPEC_I_PT nor ALL_TG_PT is offered
+  data.writeUInt8(0x80 | (kept ? 0x01 : 0), 3) // the type mask holds; the state is kept
   data.writeUInt8(0xea, 4) // all six types
   data.writeUInt8(0x01, 5)
   return answer(data, cdb.readUInt16BE(7))
 }
 
-function readFullStatus({ unit, host, cdb }: CommandContext): Plan {
+function readFullStatus({ unit, cdb }: CommandContext): Plan {
   const { registrations, reservation, generation } = unit.reservations
   const descriptors = [...registrations].map(([nexus, registered]) => {
-    const name = Buffer.alloc((Buffer.byteLength(nexus) + 4) & ~3)
-    name.write(nexus, 'utf8')
+    const { initiatorPort, portalGroupTag } = partsOf(nexus)
+    const name = Buffer.alloc((Buffer.byteLength(initiatorPort) + 4) & ~3)
+    name.write(initiatorPort, 'utf8')
     const transport = Buffer.alloc(4 + name.byteLength)
     transport.writeUInt8(0x45, 0) // iSCSI, initiator port name with its ISID
     transport.writeUInt16BE(name.byteLength, 2)
@@ -80,7 +85,7 @@ function readFullStatus({ unit, host, cdb }: CommandContext): Plan {
     const holds = unit.reservations.isHolder(nexus)
     descriptor.writeUInt8(holds ? 1 : 0, 12)
     descriptor.writeUInt8(holds ? (reservation?.type ?? 0) : 0, 13)
-    descriptor.writeUInt16BE(host.portalGroupTag, 18)
+    descriptor.writeUInt16BE(portalGroupTag, 18)
     descriptor.writeUInt32BE(transport.byteLength, 20)
     return Buffer.concat([descriptor, transport])
   })
@@ -88,7 +93,7 @@ function readFullStatus({ unit, host, cdb }: CommandContext): Plan {
 }
 
 function persistentReserveOut(context: CommandContext): Plan {
-  const { unit, nexus, cdb } = context
+  const { unit, nexus, host, cdb } = context
   const action = cdb.readUInt8(1) & 0x1f
   const length = cdb.readUInt32BE(5)
   if (unit.reservedBy !== undefined) return { kind: 'done', ...CONFLICT }
@@ -96,13 +101,26 @@ function persistentReserveOut(context: CommandContext): Plan {
   return {
     kind: 'collect',
     length,
-    run: (list) => {
+    run: async (list) => {
       if (list.byteLength < LIST_BYTES) throw checkCondition(Conditions.parameterListLengthError)
-      // SPEC_I_PT, ALL_TG_PT and APTPL are not offered.
-      if ((list.readUInt8(20) & 0x0d) !== 0) throw checkCondition(Conditions.invalidFieldInParameterList)
+      const isRegister = action === Out.register || action === Out.registerAndIgnoreExistingKey
+      const keep = isRegister && (list.readUInt8(20) & 0x01) !== 0
+      // SPEC_I_PT and ALL_TG_PT are not offered; APTPL where there is a store.
+      if ((list.readUInt8(20) & 0x0c) !== 0 || (keep && !unit.reservations.canBeKept)) {
+        throw checkCondition(Conditions.invalidFieldInParameterList)
+      }
       const given = list.toString('hex', 0, 8)
       const serviceActionKey = list.toString('hex', 8, 16)
-      return change(unit, nexus, action, cdb.readUInt8(2), given, serviceActionKey)
+      const before = new Set(unit.reservations.registrations.keys())
+      const outcome = await unit.reservations.change(() => {
+        const done = change(unit, nexus, action, cdb.readUInt8(2), given, serviceActionKey)
+        if (isRegister && done.status === undefined) unit.reservations.kept = keep
+        return done
+      })
+      if (action === Out.preemptAndAbort && outcome.status === undefined) {
+        await abortPreempted(unit, nexus, host, before)
+      }
+      return outcome
     },
   }
 }
@@ -139,6 +157,19 @@ function change(
     default:
       return preempt(unit, nexus, type, serviceActionKey)
   }
+}
+
+/** What the preempted had under way ends before the command does. */
+async function abortPreempted(
+  unit: LogicalUnit,
+  nexus: Nexus,
+  host: UnitHost,
+  before: ReadonlySet<NexusId>,
+): Promise<void> {
+  const { registrations } = unit.reservations
+  const preempted = new Set([...before].filter((id) => id !== nexus.id && !registrations.has(id)))
+  for (const only of preempted) unit.raiseAttention(Conditions.commandsClearedByAnotherInitiator, { only })
+  await host.abortTasks(unit, preempted)
 }
 
 function register(unit: LogicalUnit, nexus: Nexus, newKey: string): Outcome {
@@ -245,5 +276,6 @@ export const persistentReserveCommands: readonly CommandDefinition[] = [
   outCommand('RELEASE', Out.release),
   outCommand('CLEAR', Out.clear),
   outCommand('PREEMPT', Out.preempt),
+  outCommand('PREEMPT AND ABORT', Out.preemptAndAbort),
   outCommand('REGISTER AND IGNORE EXISTING KEY', Out.registerAndIgnoreExistingKey),
 ]

@@ -1,4 +1,5 @@
 /** Reports about the command set itself and the target's ports: SPC-4 sections 6.34, 6.35, 6.37. */
+import { AccessState, SUPPORTED_STATES } from '../access-state.ts'
 import { commandBlockLength, OperationCode, ServiceAction } from '../command-block.ts'
 import { answer, type CommandContext, type CommandDefinition, type Plan } from '../command-table.ts'
 import { checkCondition, type LogicalUnit } from '../logical-unit.ts'
@@ -10,6 +11,8 @@ const WITH_SERVICE_ACTION: ReadonlySet<number> = new Set([
   OperationCode.persistentReserveOut,
   OperationCode.serviceActionIn16,
   OperationCode.maintenanceIn,
+  OperationCode.extendedCopy,
+  OperationCode.receiveCopyResults,
 ])
 
 /** @param all every command there is; those the unit does not support are left out */
@@ -21,6 +24,7 @@ export function reportCommands(all: () => readonly CommandDefinition[]): readonl
       serviceAction: ServiceAction.reportSupportedOperationCodes,
       usage: 'a30c87ffffffffffffff0004',
       access: 'always',
+      inEveryState: true,
       plan: (context) => reportOperationCodes(context, supportedBy(context.unit, all())),
     },
     {
@@ -41,6 +45,7 @@ export function reportCommands(all: () => readonly CommandDefinition[]): readonl
       serviceAction: ServiceAction.reportTargetPortGroups,
       usage: 'a3ea00000000ffffffff0004',
       access: 'always',
+      inEveryState: true,
       plan: reportTargetPortGroups,
     },
   ]
@@ -108,19 +113,23 @@ function oneOperationCode(command: CommandDefinition | undefined, timeouts: bool
   return Buffer.concat(timeouts ? [header, usage, timeoutDescriptor()] : [header, usage])
 }
 
-/** One group, active and optimised, with the port that the question came in on. */
+/** Every group with its one port: a portal group's tag is also the number of its port. */
 function reportTargetPortGroups({ host, cdb }: CommandContext): Plan {
   const format = cdb.readUInt8(1) >> 5
   if (format > 1) throw checkCondition(Conditions.invalidFieldInCommand)
-  const group = Buffer.alloc(12)
-  group.writeUInt8(0x80, 0) // preferred; active/optimised
-  group.writeUInt8(0x01, 1) // active/optimised is the one state it can have
-  group.writeUInt16BE(host.portalGroupTag, 2)
-  group.writeUInt8(0x02, 5) // set by implicit change
-  group.writeUInt8(1, 7)
-  group.writeUInt16BE(host.portalGroupTag, 10)
+  const groups = host.portalGroups().map(({ tag, state }) => {
+    const group = Buffer.alloc(12)
+    const preferred = state === 'activeOptimized' ? 0x80 : 0
+    group.writeUInt8(preferred | AccessState[state], 0)
+    group.writeUInt8(SUPPORTED_STATES, 1)
+    group.writeUInt16BE(tag, 2)
+    group.writeUInt8(0x02, 5) // set by implicit change
+    group.writeUInt8(1, 7)
+    group.writeUInt16BE(tag, 10)
+    return group
+  })
   const header = Buffer.alloc(format === 1 ? 8 : 4)
-  header.writeUInt32BE(group.byteLength + (format === 1 ? 4 : 0), 0)
+  header.writeUInt32BE(12 * groups.length + (format === 1 ? 4 : 0), 0)
   if (format === 1) header.writeUInt8(0x10, 4)
-  return answer(Buffer.concat([header, group]), cdb.readUInt32BE(6))
+  return answer(Buffer.concat([header, ...groups]), cdb.readUInt32BE(6))
 }

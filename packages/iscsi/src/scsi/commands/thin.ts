@@ -60,7 +60,7 @@ function unmapRanges(unit: LogicalUnit, list: Buffer): ByteRange[] {
 }
 
 function writeSame(context: CommandContext): Plan {
-  const { unit, cdb } = context
+  const { unit, cdb, dataOutLength } = context
   refuseProtection(cdb)
   const flags = cdb.readUInt8(1)
   const isLong = cdb.readUInt8(0) === OperationCode.writeSame16
@@ -82,14 +82,12 @@ function writeSame(context: CommandContext): Plan {
       charge: { direction: 'write', bytes: 0 },
       run: (cancel) => fill(unit, range, undefined, mayUnmap, cancel),
     }
+  if (dataOutLength !== unit.blockSize) throw checkCondition(Conditions.invalidFieldInCommand)
   return {
     kind: 'collect',
     length: unit.blockSize,
     charge: { direction: 'write', bytes: mayUnmap ? 0 : length },
-    run: (block, cancel) => {
-      if (block.byteLength !== unit.blockSize) throw checkCondition(Conditions.invalidFieldInCommand)
-      return fill(unit, range, block, mayUnmap, cancel)
-    },
+    run: (block, cancel) => fill(unit, range, block, mayUnmap, cancel),
   }
 }
 
