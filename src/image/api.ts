@@ -5,6 +5,7 @@ import { Invalid, NotFound, Unauthenticated } from '../kernel/errors.ts'
 import { type ApiServer, createApiServer } from '../kernel/http/api-server.ts'
 import { clientSignal } from '../kernel/http/client-signal.ts'
 import type { TokenValidator } from '../kernel/http/request-context.ts'
+import { cacheRoutes } from './cache/routes.ts'
 import { dataRoutes } from './data/routes.ts'
 import type { Environment, ImageRequest } from './environment.ts'
 import { HttpFault, sendFault } from './faults.ts'
@@ -17,7 +18,7 @@ import { metadefRoutes } from './metadefs/routes.ts'
 import { schemaRoutes } from './schemas/routes.ts'
 import { tagRoutes } from './tags/routes.ts'
 import { taskRoutes } from './tasks/routes.ts'
-import { isAcceptedVersion, sendVersions } from './versions.ts'
+import { isAcceptedVersion, sendVersions, type VersionFacts } from './versions.ts'
 
 /** Bytes of a JSON body; upstream's default is 112 KiB, a long list of tags may need more. */
 const maxJsonBytes = 1 * MiB
@@ -33,7 +34,11 @@ export interface ApiScope {
 export function createImageApi(environment: Environment, tokens: TokenValidator): ApiServer {
   const { settings, stores, log } = environment
   const app = createApiServer({ log })
-  const facts = { multiStore: stores.multiStore, publicEndpoint: settings.publicEndpoint }
+  const facts: VersionFacts = {
+    multiStore: stores.multiStore,
+    publicEndpoint: settings.publicEndpoint,
+    hasCache: environment.cache !== undefined,
+  }
   const faultFacts = { keystoneUri: settings.keystoneUri }
 
   // Bodies are read by us: the type of JSON does not matter here, and image data must stay a stream.
@@ -80,6 +85,7 @@ export function createImageApi(environment: Environment, tokens: TokenValidator)
       tagRoutes(api)
       taskRoutes(api)
       infoRoutes(api)
+      cacheRoutes(api)
       schemaRoutes(api)
       metadefRoutes(api)
       refuseOtherMethods(scope, methods)
@@ -176,7 +182,7 @@ function rerouted(
   app: ApiServer,
   request: FastifyRequest,
   reply: FastifyReply,
-  facts: { multiStore: boolean; publicEndpoint: string | undefined },
+  facts: VersionFacts,
 ): boolean {
   const url = request.raw.url ?? '/'
   const accepted = /^application\/vnd\.openstack\.images-(.*)$/.exec(request.headers.accept ?? '')?.[1]

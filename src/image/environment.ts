@@ -2,6 +2,8 @@ import type { Kysely } from 'kysely'
 import type { RequestContext } from '../kernel/http/request-context.ts'
 import type { JobQueue } from '../kernel/jobs/job-queue.ts'
 import type { Logger } from '../kernel/log.ts'
+import type { ImageCache } from './cache/image-cache.ts'
+import type { CacheSettings } from './cache/options.ts'
 import type { DigestPool } from './data/digest-pool.ts'
 import type { Staging } from './data/staging.ts'
 import type { Uploads } from './data/uploads.ts'
@@ -42,6 +44,9 @@ export interface Environment {
   readonly running: RunningImports
   /** Finds the Image service of a region for a requester; undefined when there is no catalog to ask. */
   readonly imageEndpoint: ImageEndpoint | undefined
+  /** Of this node; undefined when no directory is configured for it. */
+  readonly cache: ImageCache | undefined
+  readonly cacheSettings: CacheSettings
   /** Ways of importing that this service has and the configuration allows. */
   readonly importMethods: readonly string[]
   readonly log: Logger

@@ -1,3 +1,5 @@
+import { hostname } from 'node:os'
+import { resolve } from 'node:path'
 import type { Call } from '../kernel/call.ts'
 import type { Config } from '../kernel/config/config.ts'
 import type { Database } from '../kernel/db/database.ts'
@@ -10,6 +12,9 @@ import type { Locks } from '../kernel/locks/locks.ts'
 import type { Logger } from '../kernel/log.ts'
 import { PolicyFiles } from '../kernel/policy/files.ts'
 import { createImageApi } from './api.ts'
+import { resumeFetches } from './cache/fetch.ts'
+import { ImageCache } from './cache/image-cache.ts'
+import { readCacheSettings } from './cache/options.ts'
 import { DigestPool } from './data/digest-pool.ts'
 import { keepRecovering, recoverUploads, resumeDeletions, sweepStaging, sweepStore } from './data/recover.ts'
 import { Staging } from './data/staging.ts'
@@ -92,6 +97,20 @@ export async function createImageService(options: ImageServiceOptions): Promise<
       stateDirectory: options.stateDirectory,
     }),
   )
+  const digests = new DigestPool()
+  const cacheSettings = readCacheSettings(config)
+  const cache =
+    cacheSettings.directory === undefined
+      ? undefined
+      : new ImageCache({
+          db,
+          node: settings.selfReferenceUrl ?? `http://${hostname()}`,
+          directory: resolve(cacheSettings.directory),
+          maxBytes: cacheSettings.maxBytes,
+          digests,
+          log,
+          now,
+        })
   const environment: Environment = {
     db,
     engine: database.engine,
@@ -100,7 +119,9 @@ export async function createImageService(options: ImageServiceOptions): Promise<
     settings,
     schemas: new ImageSchemas(settings),
     policy: new Policy((await policyFiles.changed()) ?? {}),
-    digests: new DigestPool(),
+    digests,
+    cache,
+    cacheSettings,
     uploads: new Uploads(db, log, now),
     quotas: new Quotas({
       db,
@@ -125,6 +146,7 @@ export async function createImageService(options: ImageServiceOptions): Promise<
     jobDefinitions: [deleteDataJob(environment), importJob(environment), locationJob(environment)],
     async start() {
       await staging.start()
+      await cache?.start()
       // SQLite belongs to this process alone: whoever was uploading into it is dead
       const recovered = await recoverUploads(environment, { everybody: database.engine === 'sqlite' })
       if (recovered > 0) log.warn({ images: recovered }, 'set images of interrupted uploads back to queued')
@@ -134,12 +156,14 @@ export async function createImageService(options: ImageServiceOptions): Promise<
         sweepStore(environment, configured, startCall),
       )
       policyTimer = setInterval(() => void reloadPolicy(environment, policyFiles), policyReloadMs).unref()
+      await resumeFetches(environment)
       if (database.engine !== 'sqlite') recovering = keepRecovering(environment, call)
     },
     async [Symbol.asyncDispose]() {
       stopping.abort(new Error('the service is stopping'))
       clearInterval(policyTimer)
       await recovering
+      await cache?.[Symbol.asyncDispose]()
       await stores[Symbol.asyncDispose]()
       await environment.digests[Symbol.asyncDispose]()
     },

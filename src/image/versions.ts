@@ -4,22 +4,28 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 export interface VersionFacts {
   readonly multiStore: boolean
   readonly publicEndpoint: string | undefined
+  /** `image_cache_dir` is set. */
+  readonly hasCache: boolean
 }
 
 const multiStoreOnly = ['2.13', '2.12', '2.11', '2.10', '2.8'] as const
 const always = ['2.7', '2.6', '2.5', '2.4', '2.3', '2.2', '2.1', '2.0'] as const
 
-/** The versions that the document lists, in upstream's order. There is no image cache, so none of its versions. */
-function listed(facts: VersionFacts): readonly string[] {
+const cacheOnly = ['2.14', '2.16', '2.18'] as const
+
+/** The versions that the document lists, in upstream's order. @see image-api specification 1.2 */
+function listed({ multiStore, hasCache }: VersionFacts): readonly string[] {
   return [
-    '2.15',
-    ...(facts.multiStore ? ['2.13', '2.12', '2.11', '2.10', '2.9', '2.8'] : ['2.9']),
-    '2.17',
+    ...(hasCache ? ['2.18', '2.17', '2.16', '2.15', '2.14'] : ['2.15']),
+    ...(multiStore ? ['2.13', '2.12', '2.11', '2.10', '2.9', '2.8'] : ['2.9']),
+    ...(hasCache ? [] : ['2.17']),
     ...always,
   ]
 }
 
-const current = '2.17'
+function currentOf({ hasCache }: VersionFacts): string {
+  return hasCache ? '2.18' : '2.17'
+}
 
 /** Is `v2.9` a name that a path or an `Accept` header may begin with? */
 export function isAcceptedVersion(name: string, facts: VersionFacts): boolean {
@@ -28,6 +34,7 @@ export function isAcceptedVersion(name: string, facts: VersionFacts): boolean {
   if (!name.startsWith('v')) return false
   if (number === '2.9' || number === '2.15' || number === '2.17') return true
   if (always.some((version) => version === number)) return true
+  if (facts.hasCache && cacheOnly.some((version) => version === number)) return true
   return facts.multiStore && multiStoreOnly.some((version) => version === number)
 }
 
@@ -40,7 +47,7 @@ export function sendVersions(
   const base = facts.publicEndpoint ?? `${request.protocol}://${request.headers.host ?? 'localhost'}`
   const versions = listed(facts).map((version) => ({
     id: `v${version}`,
-    status: version === current ? 'CURRENT' : 'SUPPORTED',
+    status: version === currentOf(facts) ? 'CURRENT' : 'SUPPORTED',
     links: [{ rel: 'self', href: `${base}/v2/` }],
   }))
   return reply.code(status).type('application/json').send(JSON.stringify({ versions }))

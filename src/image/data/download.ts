@@ -50,13 +50,18 @@ export async function downloadImage(
     image,
     sizeBytes,
     async open(range) {
+      const call = { signal: request.signal, log: request.log }
+      const cache = environment.cacheSettings.onDownload ? environment.cache : undefined
+      const cached = await cache?.open(image, range, call)
+      if (cached !== undefined) return cached
       let failure: unknown
       for (const location of locations) {
         const configured = stores.ofLocation(location)
         if (configured === undefined) continue
         try {
           const store = await stores.ready(configured, request.signal)
-          return await opened(store.get(location.url, range, { signal: request.signal, log: request.log }))
+          const bytes = await opened(store.get(location.url, range, call))
+          return cache === undefined || range !== undefined ? bytes : cache.fillFrom(image, bytes)
         } catch (error) {
           request.signal.throwIfAborted()
           request.log.error(

@@ -53,6 +53,7 @@ export async function deleteImage(
   })
   environment.running.imageDeleted(imageId)
   await removeStaged(environment, imageId)
+  await environment.cache?.remove(imageId)
   request.log.info({ imageId, requestId: request.requestId }, 'image deleted')
 }
 
