@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { MiB } from '../kernel/bytes.ts'
@@ -53,7 +54,16 @@ export function createImageApi(environment: Environment, tokens: TokenValidator)
 
   app.get('/', (request, reply) => sendVersions(request, reply, 300, facts))
   app.get('/versions', (request, reply) => sendVersions(request, reply, 200, facts))
-  app.get('/healthcheck', (_request, reply) => reply.type('text/plain; charset=UTF-8').send('OK'))
+  app.route({
+    method: ['GET', 'HEAD'],
+    url: '/healthcheck',
+    handler: async (_request, reply) => {
+      const { disabledByFile } = settings
+      const isDisabled = disabledByFile !== undefined && existsSync(disabledByFile)
+      reply.code(isDisabled ? 503 : 200).type('text/plain; charset=UTF-8')
+      return reply.send(isDisabled ? 'DISABLED BY FILE' : 'OK')
+    },
+  })
   app.setNotFoundHandler((request, reply) => sendVersions(request, reply, 300, facts))
 
   app.register(

@@ -10,7 +10,9 @@ import type { Uploads } from './data/uploads.ts'
 import type { ImageTables } from './db/tables.ts'
 import type { ImportSettings } from './import/options.ts'
 import type { RunningImports } from './import/running.ts'
+import type { Notifications } from './notifications.ts'
 import type { Policy } from './policy.ts'
+import type { PropertyProtections } from './property-protections.ts'
 import type { Quotas } from './quotas.ts'
 import type { ImageSchemas } from './schemas/image-schemas.ts'
 import type { ImageSettings } from './settings.ts'
@@ -35,6 +37,8 @@ export interface Environment {
   readonly settings: ImageSettings
   readonly schemas: ImageSchemas
   readonly policy: Policy
+  readonly protections: PropertyProtections
+  readonly notifications: Notifications
   readonly digests: DigestPool
   readonly uploads: Uploads
   readonly quotas: Quotas

@@ -28,7 +28,9 @@ import { importJob } from './import/job.ts'
 import { readImportSettings } from './import/options.ts'
 import { RunningImports } from './import/running.ts'
 import { locationJob } from './locations/job.ts'
+import { Notifications } from './notifications.ts'
 import { Policy } from './policy.ts'
+import { PropertyProtections } from './property-protections.ts'
 import { type LimitSource, Quotas } from './quotas.ts'
 import { ImageSchemas } from './schemas/image-schemas.ts'
 import { readImageSettings } from './settings.ts'
@@ -97,6 +99,7 @@ export async function createImageService(options: ImageServiceOptions): Promise<
       stateDirectory: options.stateDirectory,
     }),
   )
+  const policy = new Policy((await policyFiles.changed()) ?? {})
   const digests = new DigestPool()
   const cacheSettings = readCacheSettings(config)
   const cache =
@@ -118,7 +121,13 @@ export async function createImageService(options: ImageServiceOptions): Promise<
     stores,
     settings,
     schemas: new ImageSchemas(settings),
-    policy: new Policy((await policyFiles.changed()) ?? {}),
+    policy,
+    protections: new PropertyProtections({
+      file: settings.protectionFile,
+      format: settings.protectionFormat,
+      policy,
+    }),
+    notifications: new Notifications(config, log),
     digests,
     cache,
     cacheSettings,

@@ -1,6 +1,15 @@
 import { createHash } from 'node:crypto'
 import type { Config } from '../kernel/config/config.ts'
-import { boolean, integer, list, type Option, optionalText, seconds, text } from '../kernel/config/options.ts'
+import {
+  boolean,
+  choice,
+  integer,
+  list,
+  type Option,
+  optionalText,
+  seconds,
+  text,
+} from '../kernel/config/options.ts'
 import { Invalid, Misconfigured } from '../kernel/errors.ts'
 import { bracketedList, byteSize, type Values } from './option-kinds.ts'
 
@@ -44,6 +53,17 @@ const defaultOptions = {
   }),
   unifiedLimits: boolean('use_keystone_limits', {
     help: 'Limits of projects are those that Keystone keeps, and user_storage_quota is not looked at.',
+  }),
+  delayedDelete: boolean('delayed_delete', {
+    help: 'Keep the data of deleted images for a while.',
+  }),
+  scrubSeconds: seconds('scrub_time', { default: 0, help: 'For how long, with delayed_delete.' }),
+  protectionFile: optionalText('property_protection_file', {
+    help: 'Who may create, read, update and delete which custom properties.',
+  }),
+  protectionFormat: choice('property_protection_rule_format', ['roles', 'policies'], {
+    default: 'roles',
+    help: 'What stands in that file: names of roles, or of policy rules.',
   }),
   pageDefault: integer('limit_param_default', {
     default: 25,
@@ -114,6 +134,12 @@ const taskOptions = {
   }),
 }
 
+const healthOptions = {
+  disabledByFile: optionalText('disable_by_file_path', {
+    help: 'While this file exists, /healthcheck answers that the service is not to be used.',
+  }),
+}
+
 const authenticationOptions = {
   keystoneUri: optionalText('www_authenticate_uri', {
     deprecatedNames: ['auth_uri'],
@@ -125,6 +151,7 @@ const authenticationOptions = {
 export type ImageSettings = Values<typeof defaultOptions> &
   Values<typeof formatOptions> &
   Values<typeof taskOptions> &
+  Values<typeof healthOptions> &
   Values<typeof authenticationOptions>
 
 /**
@@ -136,6 +163,7 @@ export function readImageSettings(config: Config): ImageSettings {
     ...config.read('DEFAULT', defaultOptions),
     ...config.read('image_format', formatOptions),
     ...config.read('task', taskOptions),
+    ...config.read('healthcheck', healthOptions),
     ...config.read('keystone_authtoken', authenticationOptions),
   }
   try {

@@ -117,9 +117,11 @@ export async function resumeDeletions(environment: Environment): Promise<void> {
   await environment.db.transaction().execute(async (transaction) => {
     const waiting = await transaction
       .selectFrom('image_locations')
+      .innerJoin('images', 'images.id', 'image_locations.image_id')
       .select('image_id')
       .distinct()
-      .where('status', '=', 'pending_delete')
+      .where('image_locations.status', '=', 'pending_delete')
+      .where('images.status', '!=', 'pending_delete') // those wait for their time
       .execute()
     for (const { image_id: imageId } of waiting) {
       await environment.jobs.enqueue(transaction, deleteDataKind, {

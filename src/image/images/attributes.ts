@@ -48,3 +48,8 @@ export function normalTags(tags: readonly string[], quota: number): readonly str
   checkQuota(unique.length, quota, 'tags')
   return unique
 }
+
+/** What a caller is told who may not do that with a property. */
+export function protectedProperty(name: string): Forbidden {
+  return new Forbidden(`Property '${name}' is protected`)
+}

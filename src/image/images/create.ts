@@ -4,7 +4,7 @@ import { Conflict, Forbidden, Invalid } from '../../kernel/errors.ts'
 import type { ImageTables } from '../db/tables.ts'
 import type { Environment, ImageRequest } from '../environment.ts'
 import { detailed } from './access.ts'
-import { checkQuota, normalTags, refuseReadOnly, refuseReserved } from './attributes.ts'
+import { checkQuota, normalTags, protectedProperty, refuseReadOnly, refuseReserved } from './attributes.ts'
 import { type Image, type ImageRow, insertDetails } from './queries.ts'
 
 /** A new image, checked, and not stored yet. */
@@ -53,6 +53,9 @@ export function prepareImage(
 
   const tags = normalTags(texts(body['tags']), settings.tagQuota)
   const properties = customProperties(body, (name) => schemas.isAttribute(name))
+  for (const name of Object.keys(properties)) {
+    if (!environment.protections.allows('create', name, request.identity)) throw protectedProperty(name)
+  }
   checkQuota(Object.keys(properties).length, settings.propertyQuota, 'properties')
 
   const now = environment.now().toISOString()

@@ -10,20 +10,25 @@ import { deleteImage } from './delete.ts'
 import type { Query } from './filters.ts'
 import { parsePatch, patchMediaTypes } from './json-patch.ts'
 import { listImages } from './list.ts'
+import { imageNotice } from './notice.ts'
 import { pagePath } from './paging.ts'
+import type { Image } from './queries.ts'
 import { updateImage } from './update.ts'
 import { imageView } from './view.ts'
 
 type WithImage = { Params: { image_id: string } }
 
 export function imageRoutes({ app, environment, requestOf }: ApiScope): void {
-  const { settings, stores } = environment
+  const { settings, stores, protections } = environment
   const viewOptions = (request: ImageRequest) => ({
     stores,
     showLocations: settings.showLocations,
     showDirectUrl: settings.showDirectUrl,
     isAdmin: request.isAdmin,
+    readable: (properties: Image['properties']) => protections.readable(properties, request.identity),
   })
+  const tell = (event: string, image: Image) =>
+    environment.notifications.emit(`image.${event}`, imageNotice(image))
 
   app.get<{ Querystring: Query }>('/images', async (request, reply) => {
     const caller = requestOf(request)
@@ -40,6 +45,7 @@ export function imageRoutes({ app, environment, requestOf }: ApiScope): void {
   app.post('/images', async (request, reply) => {
     const caller = requestOf(request)
     const image = await createImage(environment, caller, objectOf(request.body))
+    tell('create', image)
     reply.header('location', `/v2/images/${image.id}`)
     if (environment.importMethods.length > 0) {
       reply.header('openstack-image-import-methods', environment.importMethods.join(','))
@@ -61,11 +67,12 @@ export function imageRoutes({ app, environment, requestOf }: ApiScope): void {
     const dialect = dialectOf(request)
     const operations = parsePatch(request.body, dialect)
     const image = await updateImage(environment, caller, request.params.image_id, operations, dialect)
+    tell('update', image)
     return sendJson(reply, 200, imageView(image, viewOptions(caller)))
   })
 
   app.delete<WithImage>('/images/:image_id', async (request, reply) => {
-    await deleteImage(environment, requestOf(request), request.params.image_id)
+    tell('delete', await deleteImage(environment, requestOf(request), request.params.image_id))
     return reply.code(204).send()
   })
 

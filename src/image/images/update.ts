@@ -3,7 +3,7 @@ import type { Environment, ImageRequest } from '../environment.ts'
 import { applyToLocations, checkPatchedLocations, type LocationDraft } from '../locations/patch.ts'
 import { saveLocations } from '../locations/save.ts'
 import { detailed, findAllowed, requireAllowed, type VisibleImage } from './access.ts'
-import { checkQuota, normalTags, refuseReadOnly, refuseReserved } from './attributes.ts'
+import { checkQuota, normalTags, protectedProperty, refuseReadOnly, refuseReserved } from './attributes.ts'
 import type { PatchDialect, PatchOperation } from './json-patch.ts'
 import { deleteDetails, type Image, type ImageRow, insertDetails } from './queries.ts'
 
@@ -126,6 +126,7 @@ function apply(
   refuseReadOnly(name)
   const attribute = changeable.find((known) => known === name)
   if (attribute === undefined && name !== 'tags') {
+    requireProperty(environment, request, draft, operation, name)
     applyToProperty(environment, draft, operation, name, dialect)
     return
   }
@@ -172,6 +173,27 @@ function checkChange(
       throw new Forbidden(`Attribute ${attribute} can be only replaced for a queued image.`)
     }
   }
+}
+
+/**
+ * Property protections: what may not be read looks as if it were not there.
+ * @throws Forbidden, Conflict
+ */
+function requireProperty(
+  environment: Environment,
+  request: ImageRequest,
+  draft: Draft,
+  operation: PatchOperation,
+  name: string,
+): void {
+  const { protections } = environment
+  const isPresent = Object.hasOwn(draft.properties, name)
+  const needed = operation.op === 'remove' ? 'delete' : isPresent ? 'update' : 'create'
+  if (isPresent && operation.op !== 'add' && !protections.allows('read', name, request.identity)) {
+    throw new Conflict(`Property ${name} does not exist.`)
+  }
+  if (!isPresent && operation.op !== 'add') return // it is told that it does not exist
+  if (!protections.allows(needed, name, request.identity)) throw protectedProperty(name)
 }
 
 function applyToProperty(

@@ -9,6 +9,8 @@ export interface ViewOptions {
   readonly showLocations: boolean
   readonly showDirectUrl: boolean
   readonly isAdmin: boolean
+  /** The custom properties that the caller may read; all of them without protections. */
+  readable(properties: Image['properties']): Image['properties']
 }
 
 /** `2026-11-22T04:10:53Z`: seconds, UTC. */
@@ -20,7 +22,7 @@ export function wireTime(iso: string): string {
 export function imageView(image: Image, options: ViewOptions): Record<string, unknown> {
   const self = `/v2/images/${image.id}`
   const view: Record<string, unknown> = {
-    ...image.properties,
+    ...options.readable(image.properties),
     id: image.id,
     name: image.name,
     status: image.status,
