@@ -16,6 +16,7 @@ import type { PropertyProtections } from './property-protections.ts'
 import type { Quotas } from './quotas.ts'
 import type { ImageSchemas } from './schemas/image-schemas.ts'
 import type { ImageSettings } from './settings.ts'
+import type { KeyManager } from './signatures/key-manager.ts'
 import type { StoreRegistry } from './store-registry.ts'
 
 /**
@@ -39,6 +40,7 @@ export interface Environment {
   readonly policy: Policy
   readonly protections: PropertyProtections
   readonly notifications: Notifications
+  readonly keys: KeyManager
   readonly digests: DigestPool
   readonly uploads: Uploads
   readonly quotas: Quotas

@@ -34,6 +34,7 @@ import { PropertyProtections } from './property-protections.ts'
 import { type LimitSource, Quotas } from './quotas.ts'
 import { ImageSchemas } from './schemas/image-schemas.ts'
 import { readImageSettings } from './settings.ts'
+import { KeyManager } from './signatures/key-manager.ts'
 import { configureStores, stagingDirectory } from './store-configuration.ts'
 
 /** Between two looks at the policy files, in milliseconds. */
@@ -128,6 +129,7 @@ export async function createImageService(options: ImageServiceOptions): Promise<
       policy,
     }),
     notifications: new Notifications(config, log),
+    keys: new KeyManager(config),
     digests,
     cache,
     cacheSettings,

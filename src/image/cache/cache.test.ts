@@ -36,7 +36,7 @@ const state = async (service: TestService) =>
 
 /** Waits until the cache holds these images. */
 async function untilCached(service: TestService, ...ids: string[]): Promise<CacheState> {
-  const signal = AbortSignal.timeout(10_000)
+  const signal = AbortSignal.timeout(30_000)
   for (;;) {
     const now = await state(service)
     const held = now.cached_images.map((entry) => entry.image_id)

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Kysely, Selectable } from 'kysely'
 import type { ByteRange, Bytes } from '../../kernel/bytes.ts'
-import type { Call } from '../../kernel/call.ts'
+import { type Call, sleep } from '../../kernel/call.ts'
 import { Conflict, Invalid, messageOf } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
 import type { DigestPool } from '../data/digest-pool.ts'
@@ -19,6 +19,8 @@ export interface CacheableImage {
   readonly checksum: string | null
 }
 
+/** How long an image can be seen in the queue before it is fetched, in milliseconds. */
+const queueMs = 2_000
 /** How long what is being fetched for nobody may take, in milliseconds. */
 const fetchPatienceMs = 6 * 3_600_000
 
@@ -105,14 +107,20 @@ export class ImageCache implements AsyncDisposable {
   fetch(image: CacheableImage, open: (call: Call) => Bytes): void {
     if (this.#filling.has(image.id)) return
     const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(fetchPatienceMs)])
-    const [branch] = fanOut(open({ signal, log: this.#log }), 1)
-    if (branch !== undefined) this.#run(image.id, this.#keep(image, branch, signal))
+    const fetching = async () => {
+      await sleep(queueMs, signal)
+      if ((await this.#entry(image.id)) === undefined) return // taken out of the queue meanwhile
+      const [branch] = fanOut(open({ signal, log: this.#log }), 1)
+      if (branch !== undefined) await this.#keep(image, branch, signal)
+    }
+    this.#run(image.id, fetching())
   }
 
   #run(imageId: string, work: Promise<void>): void {
     this.#filling.add(imageId)
     const running = work
       .catch(async (error: unknown) => {
+        if (this.#stopping.signal.aborted) return // the next process fetches what is queued
         this.#log.warn({ imageId, error: messageOf(error) }, 'an image could not be cached')
         await this.unqueue(imageId)
       })

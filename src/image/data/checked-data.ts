@@ -3,6 +3,7 @@ import { judge } from '../../disk-image/verdict.ts'
 import type { Bytes } from '../../kernel/bytes.ts'
 import { Invalid, OverQuota, Unsupported } from '../../kernel/errors.ts'
 import type { Logger } from '../../kernel/log.ts'
+import type { SignatureVerifier } from '../signatures/verifier.ts'
 import type { DigestPool } from './digest-pool.ts'
 
 /** What was learned of an image's data while it passed. */
@@ -24,6 +25,8 @@ export interface DataChecks {
   readonly maxBytes: number
   readonly requireFormatMatch: boolean
   readonly nonfatalGptChecks: readonly string[]
+  /** Of a signed image. */
+  readonly verifier?: SignatureVerifier | undefined
   readonly log: Logger
 }
 
@@ -46,7 +49,7 @@ export class CheckedData implements Disposable {
 
   /**
    * The data for the store. Its last pull throws when the whole must be refused, so that the store keeps nothing.
-   * @throws Invalid when the length is not what was announced; OverQuota beyond the limit; Unsupported when the
+   * @throws Invalid when the length is not what was announced, or the signature is wrong; OverQuota beyond the limit; Unsupported when the
    *   format is unsafe or not the declared one
    */
   async *bytes(): Bytes {
@@ -58,11 +61,13 @@ export class CheckedData implements Disposable {
       }
       if (expectedBytes !== undefined && this.#sizeBytes > expectedBytes) throw this.#wrongLength()
       this.#inspector?.push(chunk)
+      this.#checks.verifier?.push(chunk)
       const waiting = this.#digests.push(chunk)
       if (waiting !== undefined) await waiting
       yield chunk
     }
     if (expectedBytes !== undefined && this.#sizeBytes !== expectedBytes) throw this.#wrongLength()
+    this.#checks.verifier?.finish()
     this.#judge()
     this.#complete = true
   }

@@ -3,8 +3,9 @@ import type { Bytes } from '../../kernel/bytes.ts'
 import { Conflict, Invalid, messageOf, OverQuota } from '../../kernel/errors.ts'
 import type { Environment, ImageRequest } from '../environment.ts'
 import { gone } from '../faults.ts'
-import { findAllowed } from '../images/access.ts'
-import { insertLocation } from '../images/queries.ts'
+import { detailed, findAllowed } from '../images/access.ts'
+import { type ImageRow, insertLocation } from '../images/queries.ts'
+import { SignatureVerifier, signatureOf } from '../signatures/verifier.ts'
 import type { ConfiguredStore } from '../store-registry.ts'
 import { CheckedData, type DataFacts } from './checked-data.ts'
 
@@ -42,6 +43,7 @@ export async function uploadImage(
   await environment.quotas.checkUpload(request, expectedBytes)
   const remainingBytes = await environment.quotas.remainingBytes(row.owner, expectedBytes)
   const store = await stores.ready(target, request.signal)
+  const verifier = await verifierOf(environment, request, row)
 
   using running = environment.uploads.begin()
   await beginSaving(environment, imageId, running.id, running.aliveUntil)
@@ -58,6 +60,7 @@ export async function uploadImage(
         maxBytes: Math.min(settings.imageSizeCapBytes, remainingBytes ?? Number.POSITIVE_INFINITY),
         requireFormatMatch: settings.requireMatch,
         nonfatalGptChecks: settings.nonfatalGptChecks,
+        verifier,
         log: request.log,
       },
       environment.digests,
@@ -75,6 +78,20 @@ export async function uploadImage(
     await backToQueued(environment, imageId, running.id)
     throw error
   }
+}
+
+/** @returns undefined for an unsigned image. @throws Invalid when the signature cannot be verified */
+async function verifierOf(
+  environment: Environment,
+  request: ImageRequest,
+  row: ImageRow,
+): Promise<SignatureVerifier | undefined> {
+  const { properties } = await detailed(environment.db, row)
+  const facts = signatureOf(properties)
+  if (facts === undefined) return undefined
+  const { certificateId } = facts
+  const certificate = await environment.keys.certificate(certificateId, request.token, request.signal)
+  return new SignatureVerifier(facts, certificate)
 }
 
 /** One of several uploads wins. @throws Conflict */

@@ -38,12 +38,28 @@ export async function deleteImage(
   await environment.db.deleteFrom('image_members').where('image_id', '=', imageId).execute()
   await removeStaged(environment, imageId)
   await environment.cache?.remove(imageId)
+  await deleteEncryptionKey(environment, request, row)
   const delayed = located && settings.delayedDelete
   request.log.info({ imageId, delayed, requestId: request.requestId }, 'image deleted')
   return await detailed(environment.db, {
     ...row,
     status: 'deleted',
     deleted_at: environment.now().toISOString(),
+  })
+}
+
+/** The key of an encrypted volume goes with the image where the image says so; a failure is only logged. */
+async function deleteEncryptionKey(
+  environment: Environment,
+  request: ImageRequest,
+  row: ImageRow,
+): Promise<void> {
+  const { properties } = await detailed(environment.db, row)
+  const keyId = properties['cinder_encryption_key_id']
+  if (keyId === undefined) return
+  if (properties['cinder_encryption_key_deletion_policy'] !== 'on_image_deletion') return
+  await environment.keys.deleteKey(keyId, request.token, request.signal).catch((error: unknown) => {
+    request.log.warn({ imageId: row.id, error: messageOf(error) }, 'the key of an image could not be deleted')
   })
 }
 

@@ -2,6 +2,7 @@ import { Conflict, Invalid } from '../../kernel/errors.ts'
 import type { Environment, ImageRequest } from '../environment.ts'
 import { detailed, findAllowed, findVisible, requireAllowed } from '../images/access.ts'
 import type { Image, ImageRow } from '../images/queries.ts'
+import { signatureOf } from '../signatures/verifier.ts'
 import { insertTask } from '../tasks/queries.ts'
 import { checkAddress } from './address-filter.ts'
 import { editStoreLists, removeProperty, stageHostProperty } from './bookkeeping.ts'
@@ -45,6 +46,11 @@ export async function acceptImport(
   if (targets.length === 0) return // a copy that is everywhere already
   if (method.name === 'web-download') await checkAddress(method.uri, environment.imports.filter)
   await environment.quotas.checkImport(request, image, method.name)
+  const signed = method.name === 'copy-image' ? undefined : signatureOf(image.properties)
+  const certificate =
+    signed === undefined
+      ? undefined
+      : await environment.keys.certificate(signed.certificateId, request.token, request.signal)
 
   await environment.db.transaction().execute(async (transaction) => {
     const options = { db: transaction, lock: true }
@@ -76,6 +82,7 @@ export async function acceptImport(
       targets,
       mustSucceed: wanted.mustSucceed,
       roles: request.identity.roles,
+      ...(certificate === undefined ? {} : { certificate: Buffer.from(certificate).toString('base64') }),
     }
     await environment.jobs.enqueue(transaction, importKind, {
       resource: `image-import:${imageId}`,

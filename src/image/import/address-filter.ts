@@ -18,7 +18,8 @@ const uriPattern = /^([a-z][a-z0-9+.-]*):\/\/(?:[^/?#@]*@)?(\[[^\]]*\]|[^:/?#]*)
 const numericHost = /^(0x[0-9a-f]*|\d+)(\.(0x[0-9a-f]*|\d+))*\.?$/i
 
 /**
- * Decides whether the service may fetch from an address that a user named.
+ * Decides whether the service may fetch from an address that a user named. A name that nobody knows passes, with
+ * no addresses: fetching from it fails, as it does upstream.
  * @throws Invalid whose text says that it does not pass filtering
  * @see image-api specification 4.8
  */
@@ -45,7 +46,6 @@ export async function checkAddress(
     family === 0
       ? await resolve(host).catch(() => [])
       : [{ address: host, family: family === 6 ? 6 : 4 } as const]
-  if (addresses.length === 0) throw refused(uri)
   if (filter.allowedHosts.length === 0) {
     const denied = networksOf(filter.disallowedHosts)
     if (addresses.some((address) => isIn(denied, address))) throw refused(uri)

@@ -175,7 +175,6 @@ onEachEngine((engine) => {
       [400, queued, { method: { name: 'web-download' } }],
       [400, queued, web('ftp://example.org/file')],
       [400, queued, web('http://')],
-      [400, queued, web('http://no-such-host.invalid/file')],
       [400, queued, web('http://0x7f000001/file')],
     ]
     for (const [status, id, body, as = 'alice'] of cases) {
@@ -203,6 +202,7 @@ onEachEngine((engine) => {
       '/image': data,
       '/moved': { redirect: '/image' },
       '/away': { redirect: 'ftp://127.0.0.1/image' },
+      '/unknown': { redirect: 'http://no-such-host.invalid/image' },
       '/inside': { redirect: 'http://127.0.0.2/image' },
     })
     await using database = await engine.open<ImageTables>(contents)
@@ -221,6 +221,7 @@ onEachEngine((engine) => {
       ['/away', /does not pass filtering/],
       ['/inside', /does not pass filtering/],
       ['/nothing', /answers 404/],
+      ['/unknown', /no such host/],
     ] as const) {
       const id = await create(service)
       assert.equal((await importNow(service, id, fetchFrom(path))).status, 202)

@@ -14,6 +14,8 @@ export type ImportPayload = {
   mustSucceed: boolean
   /** Of who asked: metadata is injected according to them. */
   roles: readonly string[]
+  /** Of a signed image: its certificate, base64, which the requester could read. */
+  certificate?: string
   /** The image was made for this import, and goes away with its failure. */
   removeOnFailure?: boolean
 }

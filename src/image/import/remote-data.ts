@@ -27,6 +27,7 @@ export async function openRemote(uri: string, filter: FilterSettings, call: Call
   let next = uri
   for (let hop = 0; hop <= maxRedirects; hop += 1) {
     const checked = await checkAddress(next, filter)
+    if (checked.addresses.length === 0) throw failed(next, 'there is no such host')
     const answer = await get(checked, call)
     if ('data' in answer) return answer.data
     next = new URL(answer.location, checked.url).href

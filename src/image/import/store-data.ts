@@ -7,7 +7,9 @@ import { CheckedData, type DataFacts } from '../data/checked-data.ts'
 import { fanOut } from '../data/fan-out.ts'
 import { removeQuietly } from '../data/upload.ts'
 import type { Environment } from '../environment.ts'
+import { detailed } from '../images/access.ts'
 import { type ImageRow, insertLocation, nextPosition, requireRow } from '../images/queries.ts'
+import { SignatureVerifier, signatureOf } from '../signatures/verifier.ts'
 import type { ConfiguredStore } from '../store-registry.ts'
 import { editStoreLists } from './bookkeeping.ts'
 import type { ImportPayload } from './job.ts'
@@ -118,6 +120,7 @@ async function storeInGroup(
       maxBytes: settings.imageSizeCapBytes,
       requireFormatMatch: settings.requireMatch,
       nonfatalGptChecks: settings.nonfatalGptChecks,
+      verifier: await verifierOf(environment, payload, row),
       log: call.log,
     },
     environment.digests,
@@ -146,6 +149,17 @@ async function storeInGroup(
     }),
   )
   return await record(environment, payload, outcomes, checked, call)
+}
+
+/** @returns undefined for an unsigned image. @throws Invalid when the signature cannot be verified */
+async function verifierOf(
+  environment: Environment,
+  { certificate }: ImportPayload,
+  row: ImageRow,
+): Promise<SignatureVerifier | undefined> {
+  if (certificate === undefined) return undefined
+  const facts = signatureOf((await detailed(environment.db, row)).properties)
+  return facts === undefined ? undefined : new SignatureVerifier(facts, Buffer.from(certificate, 'base64'))
 }
 
 /** Writes down what became of each store; data of stores whose success cannot count is removed again. */
