@@ -103,16 +103,16 @@ test('snapshots, clones that outlive their parents, and the trash', async () => 
   assert.deepEqual(await image.snapshots(call), [])
   await device[Symbol.asyncDispose]()
   await assert.rejects(pool.remove('parent', call), Conflict)
-  await pool.moveToTrash('parent', call)
+  await pool.discard('parent', call)
   assert.equal(await pool.exists('parent', call), false)
   {
     await using child = await deviceOf('child', true)
     assert.equal((await readBytes(child, 0, 512, call))[0], 1)
     await assert.rejects(child.write(0, new Uint8Array(512), call), BackendError)
   }
-  await pool.sweepTrash(() => true, call) // the child still needs it
+  await pool.sweepTrash(call) // the child still needs it
   await pool.remove('child', call)
-  await pool.sweepTrash(() => true, call)
+  await pool.sweepTrash(call)
   assert.equal((await ceph.rbd('trash', 'ls', '--all', pool.name)).trim(), '')
 })
 

@@ -128,8 +128,10 @@ export class RbdDevice implements BlockDevice {
     const { library } = this.#image.cluster
     try {
       const result = library.call('rbd_aio_get_return_value', transfer.completion)
-      if (transfer.name === 'rbd_aio_read2' && result !== transfer.length) {
-        throw new BackendError(`${this.#image.name} gave ${result} of ${transfer.length} bytes.`, {
+      const { buffer, length, name } = transfer
+      if (name === 'rbd_aio_read2' && length - result < this.blockSize) buffer?.fill(0, result)
+      else if (name === 'rbd_aio_read2') {
+        throw new BackendError(`${this.#image.name} gave ${result} of ${length} bytes.`, {
           left: 'nothing',
         })
       }
@@ -142,4 +144,5 @@ export class RbdDevice implements BlockDevice {
   }
 }
 
-const wholeBlocks = (bytes: number) => bytes - (bytes % 512)
+/** A last block that is not whole reads as if zeroes followed. */
+const wholeBlocks = (bytes: number) => Math.ceil(bytes / 512) * 512

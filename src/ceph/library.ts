@@ -68,6 +68,7 @@ const declarations = {
     rbd_get_parent: 'int f(void *image, void *parent, void *snapshot)',
     rbd_linked_image_spec_cleanup: 'void f(void *parent)',
     rbd_snap_spec_cleanup: 'void f(void *snapshot)',
+    rbd_open_by_id: 'int f(void *io, const char *id, _Out_ void **image, const char *snapshot)',
     rbd_open_by_id_read_only: 'int f(void *io, const char *id, _Out_ void **image, const char *snapshot)',
     rbd_diff_iterate2:
       'int f(void *image, const char *from, uint64_t offset, uint64_t length, uint8_t includeParent, uint8_t wholeObjects, RbdDiffCallback *callback, void *argument)',

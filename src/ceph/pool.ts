@@ -1,5 +1,5 @@
 import type { Call } from '../kernel/call.ts'
-import { NotFound } from '../kernel/errors.ts'
+import { Conflict, NotFound } from '../kernel/errors.ts'
 import type { CephCluster } from './cluster.ts'
 import { isErrno } from './failure.ts'
 import { RbdImage } from './image.ts'
@@ -7,6 +7,9 @@ import { type Handle, handleIn, outHandle, type StructureName } from './library.
 
 /** `RBD_IMAGE_OPTION_*` of `rbd/librbd.h`. */
 const imageOption = { order: 2, cloneFormat: 12 } as const
+
+/** The note of an image that lies in the trash because we put it there. */
+const discardedNote = 'emberglass.discarded'
 
 /** How an image is laid out. */
 export interface ImageLayout {
@@ -51,29 +54,44 @@ export class RbdPool {
     await this.#unlessGone(this.cluster.run(call, 'rbd_remove', [this.io, name]))
   }
 
-  /** Out of sight, while clones still need it. Already gone: fine. @throws Conflict when somebody has it open */
-  async moveToTrash(name: string, call: Call): Promise<void> {
-    await this.#unlessGone(this.cluster.run(call, 'rbd_trash_move', [this.io, name, 0]))
+  /**
+   * Out of sight, while clones still need it: `sweepTrash` removes it for good when none does any more. Already
+   * gone: fine. @throws Conflict when somebody has it open
+   */
+  async discard(name: string, call: Call): Promise<void> {
+    const note = (image: RbdImage) => image.setNote(discardedNote, 'true', call)
+    try {
+      await this.withImage(name, { readOnly: false }, note, call)
+      await this.cluster.run(call, 'rbd_trash_move', [this.io, name, 0])
+    } catch (error) {
+      if (!(error instanceof NotFound)) throw error
+    }
   }
 
-  /**
-   * Removes for good what lies in the trash and nothing needs any more.
-   * @param isOurs told the name that the image had
-   */
-  async sweepTrash(isOurs: (name: string) => boolean, call: Call): Promise<void> {
-    const entries = await this.#list<{ id: string; name: string }>(
+  /** Removes for good what was discarded and nothing needs any more. What others put into the trash stays. */
+  async sweepTrash(call: Call): Promise<void> {
+    const entries = await this.#list<{ id: string }>(
       'rbd_trash_list',
       'rbd_trash_list_cleanup',
       'rbd_trash_entry',
       call,
     )
-    for (const entry of entries.filter(({ name }) => isOurs(name))) {
+    for (const { id } of entries) {
       try {
-        await this.cluster.run(call, 'rbd_trash_remove', [this.io, entry.id, false])
+        if (!(await this.#emptyIfDiscarded(id, call))) continue
+        await this.cluster.run(call, 'rbd_trash_remove', [this.io, id, false])
       } catch (error) {
-        if (!isErrno(error, 'ENOENT', 'EBUSY', 'ENOTEMPTY', 'EPERM')) throw error
+        if (!(error instanceof NotFound) && !(error instanceof Conflict)) throw error
       }
     }
+  }
+
+  /** @throws Conflict when clones need a snapshot */
+  async #emptyIfDiscarded(id: string, call: Call): Promise<boolean> {
+    await using image = await this.#openById(id, false, call)
+    if ((await image.note(discardedNote, call)) === undefined) return false
+    for (const { name } of await image.snapshots(call)) await image.removeSnapshot(name, call)
+    return true
   }
 
   /** Renamed already: fine. @throws NotFound, Conflict */
@@ -128,13 +146,18 @@ export class RbdPool {
     const parent = await image.parent(call)
     if (parent === undefined || atMost === 0) return 0
     const pool = await this.cluster.pool(parent.poolName, call)
-    const out = outHandle()
-    const close = async () => {
-      await this.cluster.library.run('rbd_close', handleIn(out))
-    }
-    await this.cluster.run(call, 'rbd_open_by_id_read_only', [pool.io, parent.imageId, out, null], close)
-    await using opened = new RbdImage(this.cluster, `${pool.name}/${parent.imageId}`, handleIn(out), true)
+    await using opened = await pool.#openById(parent.imageId, true, call)
     return 1 + (await this.cloneDepth(opened, atMost - 1, call))
+  }
+
+  /** Also what lies in the trash. */
+  async #openById(id: string, readOnly: boolean, call: Call): Promise<RbdImage> {
+    const out = outHandle()
+    const open = readOnly ? 'rbd_open_by_id_read_only' : 'rbd_open_by_id'
+    await this.cluster.run(call, open, [this.io, id, out, null], async () => {
+      await this.cluster.library.run('rbd_close', handleIn(out))
+    })
+    return new RbdImage(this.cluster, `${this.name}/${id}`, handleIn(out), readOnly)
   }
 
   /** Opens an image for the time of a function. @throws NotFound, what the function throws */

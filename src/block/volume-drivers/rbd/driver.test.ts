@@ -5,6 +5,7 @@ import { readBytes } from '@emberglass/iscsi'
 import { CephCluster } from '../../../ceph/cluster.ts'
 import { RbdDevice } from '../../../ceph/device.ts'
 import type { RbdImage } from '../../../ceph/image.ts'
+import { readImageLocation } from '../../../ceph/image-location.ts'
 import { testCeph } from '../../../ceph/testing.ts'
 import { GiB, MiB } from '../../../kernel/bytes.ts'
 import { uncancelled } from '../../../kernel/call.ts'
@@ -12,7 +13,6 @@ import { volumeDriverConformance } from '../../volume-driver.conformance.ts'
 import type { CloneableImage } from '../../volume-driver.ts'
 import type { VolumeDriverFixture } from '../../volume-driver-trial.conformance.ts'
 import { RbdDriver } from './driver.ts'
-import { readImageLocation } from './image-location.ts'
 import { type RbdSettings, rbdOptions } from './options.ts'
 
 const call = uncancelled()
@@ -68,9 +68,9 @@ async function fixture(changes: Partial<RbdSettings> = {}) {
           for (const snapshot of await image.snapshots(call)) await image.removeSnapshot(snapshot.name, call)
         }
         await ours.withImage(name, { readOnly: false }, clear, call)
-        await ours.moveToTrash(name, call)
+        await ours.discard(name, call)
       }
-      for (let pass = 0; pass < 3; pass++) await ours.sweepTrash(() => true, call) // children before parents
+      for (let pass = 0; pass < 3; pass++) await ours.sweepTrash(call) // children before parents
     },
   }
   return made

@@ -3,6 +3,7 @@ import { CephCluster } from '../../../ceph/cluster.ts'
 import { RbdDevice } from '../../../ceph/device.ts'
 import { isErrno } from '../../../ceph/failure.ts'
 import type { RbdImage } from '../../../ceph/image.ts'
+import { readImageLocation } from '../../../ceph/image-location.ts'
 import type { RbdPool } from '../../../ceph/pool.ts'
 import { GiB } from '../../../kernel/bytes.ts'
 import type { Call } from '../../../kernel/call.ts'
@@ -21,10 +22,9 @@ import type {
   VolumeBackend,
   VolumeDriver,
 } from '../../volume-driver.ts'
-import { readImageLocation } from './image-location.ts'
 import { RbdManage, RbdManageSnapshots } from './manage.ts'
 import { RbdMigration } from './migration.ts'
-import { cloneSnapshotName, imageName, isCloneSnapshot, isOurs, snapshotName, volumeNote } from './naming.ts'
+import { cloneSnapshotName, imageName, isCloneSnapshot, snapshotName, volumeNote } from './naming.ts'
 import { objectBytes, type RbdSettings } from './options.ts'
 
 /** Everything that names need is the volume's id. */
@@ -101,9 +101,9 @@ export class RbdDriver implements VolumeDriver {
         })
       }
       if (!isErrno(error, 'ENOTEMPTY')) throw error
-      await pool.moveToTrash(name, call) // clones still read from it
+      await pool.discard(name, call) // clones still read from it
     }
-    await pool.sweepTrash(isOurs, call)
+    await pool.sweepTrash(call)
   }
 
   /** @throws Conflict when somebody's snapshots are left */

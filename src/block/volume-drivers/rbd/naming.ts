@@ -13,8 +13,5 @@ export const isCloneSnapshot = (name: string) => name.endsWith('.clone_snap')
 /** Where the old bytes of a volume wait while names are exchanged after a migration. */
 export const displacedName = (copyId: string) => `${imageName(copyId)}.displaced`
 
-/** Images of which only the trash knows: which of them are ours to remove for good. */
-export const isOurs = (name: string) => name.startsWith('volume-')
-
 /** The note of an image that says which volume it is: a migration reads it. */
 export const volumeNote = 'emberglass.volume'

@@ -1,9 +1,14 @@
-/** Where Glance's RBD store has put an image. */
+/** Where an image of the Image API lies. @see image-api specification 6.3 */
 export interface RbdImageLocation {
   readonly fsid: string
   readonly pool: string
   readonly image: string
   readonly snapshot: string
+}
+
+/** `rbd://fsid/pool/image/snapshot`, each part percent-encoded. */
+export function formatImageLocation({ fsid, pool, image, snapshot }: RbdImageLocation): string {
+  return `rbd://${[fsid, pool, image, snapshot].map(encodeURIComponent).join('/')}`
 }
 
 /** Reads `rbd://fsid/pool/image/snapshot`; undefined for everything else, the old one-part form included. */
