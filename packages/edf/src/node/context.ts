@@ -3,6 +3,7 @@ import type { TargetExports } from './data-plane/exports.ts'
 import type { StoreUsage } from './data-plane/store-usage.ts'
 import type { Database } from './database/database.ts'
 import type { EventLog } from './event-log.ts'
+import type { LdapServer } from './ldap-directory.ts'
 import type { KeyedLocks } from './locks.ts'
 import type { Meters } from './metering/meters.ts'
 import type { VerifiedPasswords } from './password.ts'
@@ -31,6 +32,8 @@ export interface NodeContext {
   readonly meters: Meters
   readonly sessions: Sessions
   readonly passwords: VerifiedPasswords
+  /** Directories whose users may log in, by name. */
+  readonly ldapServers: ReadonlyMap<string, LdapServer>
   readonly events: EventLog
   readonly alerts: AlertLog
   /** Serialises what changes an app instance, by its id. */

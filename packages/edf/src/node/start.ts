@@ -6,7 +6,7 @@ import { IscsiServer } from '@emberglass/iscsi'
 import { swVersionPattern } from '../versions.ts'
 import { AlertLog } from './alert-log.ts'
 import { auditEvent } from './audit.ts'
-import { type Certificate, loadCertificate } from './certificate.ts'
+import { loadCertificate } from './certificate.ts'
 import type { NodeContext, Portal, SystemIdentity } from './context.ts'
 import { TargetExports } from './data-plane/exports.ts'
 import { StoreUsage } from './data-plane/store-usage.ts'
@@ -15,7 +15,9 @@ import { EdfNodeStartError, errorCode, messageOf } from './errors.ts'
 import { EventLog } from './event-log.ts'
 import { type EdfNodeEvent, printEvent } from './events.ts'
 import { startHealthWatch } from './health-watch.ts'
+import { RestListener } from './http/listener.ts'
 import { RestServer } from './http/server.ts'
+import { checkLdapServers, type LdapServer } from './ldap-directory.ts'
 import { KeyedLocks } from './locks.ts'
 import { Meters } from './metering/meters.ts'
 import { hashPassword, VerifiedPasswords, verifyPassword } from './password.ts'
@@ -50,6 +52,8 @@ export interface EdfNodeOptions {
   readonly productVersion?: string
   /** Reports each request as an event. */
   readonly verbose?: boolean
+  /** Directories whose users may log in, naming the directory as `remote_server`. */
+  readonly ldapServers?: readonly LdapServer[]
   /** Time in milliseconds that a session lives after its last use. Default: 15 minutes. */
   readonly sessionLifetimeMs?: number
   /** Without it, events are printed on standard error. */
@@ -86,10 +90,11 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
     const database = new Database(join(options.directory, 'metadata.sqlite'))
     stack.defer(() => database.close())
     await chmod(join(options.directory, 'metadata.sqlite'), 0o600)
-    const [store, certificate] = await Promise.all([
-      openStore(join(options.directory, 'store')),
-      loadCertificate(options.directory, certificateNames(options.host)),
-    ])
+    const certificate = await loadCertificate(options.directory, certificateNames(options.host))
+    const listener = new RestListener(certificate)
+    stack.defer(() => listener.close())
+    const ports = await listener.listen(options.host, options.httpPort, options.httpsPort)
+    const store = await openStore(join(options.directory, 'store'))
     stack.defer(() => store[Symbol.asyncDispose]())
     const password = await prepareMetadata(database, options)
     const server = new IscsiServer()
@@ -97,8 +102,6 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
     stack.defer(() => atMost(1000, server.close()))
     const portals = await listenIscsi(server, options.iscsi)
     const meters = new Meters()
-    meters.start()
-    stack.defer(() => meters.stop())
     const exports = new TargetExports({ database, store, server, meters })
     stack.defer(() => exports.close())
     const events = new EventLog(database)
@@ -110,6 +113,7 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
       exports,
       meters,
       sessions: new Sessions(options.sessionLifetimeMs),
+      ldapServers: checkLdapServers(options.ldapServers ?? []),
       passwords: new VerifiedPasswords(),
       events,
       alerts: new AlertLog(database),
@@ -127,15 +131,7 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
       report({ kind: 'repaired', repairs })
     }
     await exports.syncAll()
-    const scheduler = new SnapshotScheduler(context, (error) =>
-      report({ kind: 'failure', during: 'the schedule of snapshots', error }),
-    )
-    stack.defer(() => scheduler.stop())
-    stack.defer(
-      startHealthWatch(context, (error) =>
-        report({ kind: 'failure', during: 'the look at the health', error }),
-      ),
-    )
+    stack.defer(startHousekeeping(context, report))
     events.record({
       kind: 'system',
       code: 'NODE_STARTED',
@@ -156,11 +152,13 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
       onFailure: (error, during) => report({ kind: 'failure', during, error }),
     })
     stack.defer(() => rest.close())
-    const urls = await listenRest(rest, options, certificate)
+    listener.open(await rest.handler())
+    // First of all at the end: no request may meet what is closed already.
+    stack.defer(() => listener.close())
     const [portal] = portals
     let closing: Promise<void> | undefined
     return {
-      ...urls,
+      ...urlsOf(options.host, ports),
       iscsiPortal: portal ? `${portal.host}:${portal.port}` : '',
       login: adminLogin,
       password,
@@ -268,16 +266,22 @@ function twoOf(portals: readonly Portal[]): Portal[] {
   return portals.length === 1 && first ? [first, first] : [...portals]
 }
 
-async function listenRest(
-  rest: RestServer,
-  options: EdfNodeOptions,
-  certificate: Certificate,
-): Promise<{ httpUrl: string; httpsUrl: string }> {
-  const { host } = options
-  const httpPort = await rest.listen(host, options.httpPort)
-  const httpsPort = await rest.listen(host, options.httpsPort, certificate)
+function urlsOf(host: string, ports: { readonly http: number; readonly https: number }) {
   const name = host.includes(':') ? `[${host}]` : host
-  return { httpUrl: `http://${name}:${httpPort}`, httpsUrl: `https://${name}:${httpsPort}` }
+  return { httpUrl: `http://${name}:${ports.http}`, httpsUrl: `https://${name}:${ports.https}` }
+}
+
+/** What happens by the clock: points of metrics, snapshots of policies, looks at the health. @returns ends it */
+function startHousekeeping(context: NodeContext, report: (event: EdfNodeEvent) => void): () => Promise<void> {
+  const failed = (during: string) => (error: unknown) => report({ kind: 'failure', during, error })
+  context.meters.start()
+  const scheduler = new SnapshotScheduler(context, failed('the schedule of snapshots'))
+  const stopWatch = startHealthWatch(context, failed('the look at the health'))
+  return async () => {
+    context.meters.stop()
+    stopWatch()
+    await scheduler.stop()
+  }
 }
 
 /** Waits, but not for ever; the timer also keeps the process alive while it waits. */

@@ -1,15 +1,10 @@
-import type { RequestListener, Server } from 'node:http'
-import { createServer as createHttpsServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
+import type { RequestListener } from 'node:http'
 import type { Readable } from 'node:stream'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { type ErrorBody, errorCodes } from '../../schemas/error.ts'
 import { type ApiVersion, apiVersions, versions } from '../../versions.ts'
-import type { Certificate } from '../certificate.ts'
 import {
   ApiError,
-  EdfNodeStartError,
-  errorCode,
   invalidSession,
   messageOf,
   methodNotAllowed,
@@ -21,9 +16,6 @@ import type { Privilege, Sessions, SessionUser } from '../sessions.ts'
 import { renderAnswer } from './answer.ts'
 import { decodeBody, isPlainObject, type RawBody, validateBody } from './body.ts'
 import type { Answer, ApiRequest, Route } from './route.ts'
-
-// Importing `node:http` as an ES module would load the fetch inside it: 40 ms and 5 MB of every start.
-const { createServer: createHttpServer } = process.getBuiltinModule('node:http')
 
 /** One line per request, for `verbose`. */
 export interface RequestRecord {
@@ -73,7 +65,6 @@ export class RestServer {
   readonly #options: RestOptions
   readonly #app: FastifyInstance
   readonly #states = new WeakMap<object, RequestState>()
-  readonly #servers: Server[] = []
   #requests = 0
 
   constructor(options: RestOptions) {
@@ -100,45 +91,13 @@ export class RestServer {
     for (const route of options.routes) this.#addRoute(route)
   }
 
-  /** @throws EdfNodeStartError when the port is taken */
-  async listen(host: string, port: number, certificate?: Certificate): Promise<number> {
+  /** What serves requests, for the listener. */
+  async handler(): Promise<RequestListener> {
     await this.#app.ready()
-    const listener: RequestListener = (request, response) => this.#app.routing(request, response)
-    const server = certificate
-      ? createHttpsServer(
-          { key: certificate.key, cert: certificate.cert, requestCert: true, rejectUnauthorized: false },
-          listener,
-        )
-      : createHttpServer(listener)
-    server.keepAliveTimeout = 75_000
-    const bound = await new Promise<number>((resolve, reject) => {
-      server.once('error', (error) => {
-        const code = errorCode(error) ?? 'EIO'
-        const reason = code === 'EADDRINUSE' ? 'the port is taken' : messageOf(error)
-        reject(new EdfNodeStartError(code, `cannot listen on ${host}:${port}: ${reason}`, error))
-      })
-      // A TCP server that listens has an address with a port.
-      server.listen(port, host, () => resolve((server.address() as AddressInfo).port))
-    })
-    this.#servers.push(server)
-    return bound
+    return (request, response) => this.#app.routing(request, response)
   }
 
-  /** Lets running requests end, for at most `graceMs`. */
-  async close(graceMs = 3000): Promise<void> {
-    await Promise.all(
-      this.#servers.map(
-        (server) =>
-          new Promise<void>((resolve) => {
-            const timer = setTimeout(() => server.closeAllConnections(), graceMs)
-            server.close(() => {
-              clearTimeout(timer)
-              resolve()
-            })
-            server.closeIdleConnections()
-          }),
-      ),
-    )
+  async close(): Promise<void> {
     await this.#app.close()
   }
 

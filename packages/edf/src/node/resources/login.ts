@@ -3,7 +3,11 @@ import { apiVersions } from '../../versions.ts'
 import type { NodeContext } from '../context.ts'
 import type { UserRow } from '../database/rows.ts'
 import { authFailed } from '../errors.ts'
+import type { NewEvent } from '../event-log.ts'
 import type { Route } from '../http/route.ts'
+import { ldapLogin } from '../ldap-directory.ts'
+import type { SessionUser } from '../sessions.ts'
+import { rootTenant } from './tenants.ts'
 import { sessionUserOf } from './users.ts'
 
 /** A hash of nothing that anybody knows: an unknown name takes as long as a wrong password. */
@@ -19,15 +23,14 @@ export function loginRoutes(node: NodeContext): Route[] {
       open: true,
       handle: async (request) => {
         const { name, password, remote_server } = request.body(Login)
-        const row = node.database.get<UserRow>('SELECT * FROM user WHERE user_id = ?', name)
-        const known = row !== undefined && row.enabled === 1 && !remote_server
-        const right = await node.passwords.verify(
-          known ? name : '',
-          password,
-          known ? row.password_hash : decoy,
-        )
-        if (!known || !right) throw authFailed()
-        const key = node.sessions.open(sessionUserOf(row))
+        const user = remote_server
+          ? await remoteLogin(node, remote_server, name, password)
+          : await localLogin(node, name, password)
+        if (user === undefined) {
+          node.events.note(refusedLogin(name, remote_server, request.driver))
+          throw authFailed()
+        }
+        const key = node.sessions.open(user)
         return { data: { key, version: `v${request.version}`, request_time: 0 }, bare: true }
       },
     },
@@ -54,6 +57,40 @@ export function loginRoutes(node: NodeContext): Route[] {
       handle: () => ({ data: { time: new Date().toISOString(), timezone: 'UTC' } }),
     },
   ]
+}
+
+async function localLogin(
+  node: NodeContext,
+  name: string,
+  password: string,
+): Promise<SessionUser | undefined> {
+  const row = node.database.get<UserRow>('SELECT * FROM user WHERE user_id = ?', name)
+  const known = row !== undefined && row.enabled === 1
+  const right = await node.passwords.verify(known ? name : '', password, known ? row.password_hash : decoy)
+  return known && right ? sessionUserOf(row) : undefined
+}
+
+async function remoteLogin(
+  node: NodeContext,
+  serverName: string,
+  name: string,
+  password: string,
+): Promise<SessionUser | undefined> {
+  const server = node.ldapServers.get(serverName)
+  return server && (await ldapLogin(server, name, password))
+}
+
+function refusedLogin(name: string, server: string | undefined, driver: string): NewEvent {
+  return {
+    kind: 'system',
+    code: 'LOGIN_REFUSED',
+    severity: 'warning',
+    // Somebody may have typed a password where the name belongs.
+    description: `a login as ${/^\w{3,32}$/.test(name) ? name : 'somebody'} was refused`,
+    tenant: rootTenant,
+    objectPath: '/login',
+    context: { driver, ...(server && { server }) },
+  }
 }
 
 /** `GET /api_versions`: ascending; the legacy v2 is served, but not listed, as on the array. */

@@ -8,16 +8,10 @@ import { conflict, invalidRequest, notFound } from '../errors.ts'
 import { listOf } from '../http/list.ts'
 import type { ApiRequest, Route } from '../http/route.ts'
 import { hashPassword } from '../password.ts'
-import type { Privilege, SessionUser } from '../sessions.ts'
+import { isRoleName, privilegesOf, privilegesOfRole, roleNames } from '../roles.ts'
+import type { SessionUser } from '../sessions.ts'
 import { nameOf, pathOf } from './locate.ts'
 import { canonicalTenant, rootTenant } from './tenants.ts'
-
-/** What the array's roles allow. */
-const roles: Readonly<Record<string, readonly Privilege[]>> = {
-  admin: ['read', 'write', 'administrate'],
-  operator: ['read', 'write'],
-  viewer: ['read'],
-}
 
 export function sessionUserOf(row: UserRow): SessionUser {
   const names: string[] = JSON.parse(row.roles)
@@ -26,7 +20,7 @@ export function sessionUserOf(row: UserRow): SessionUser {
     userId: row.user_id,
     tenants: tenants.length > 0 ? tenants : [rootTenant],
     roles: names,
-    privileges: new Set(names.flatMap((name) => roles[name] ?? [])),
+    privileges: privilegesOf(names),
   }
 }
 
@@ -114,7 +108,7 @@ export function userRoutes(node: NodeContext): Route[] {
         const row = own(request)
         const link = request.body(Link)
         const name = nameOf(pathOf(link))
-        if (!Object.hasOwn(roles, name)) throw notFound(`/roles/${name}`)
+        if (!isRoleName(name)) throw notFound(`/roles/${name}`)
         const names: string[] = JSON.parse(row.roles)
         if (link.op === 'add' && names.includes(name)) throw conflict(`${row.user_id} has the role ${name}`)
         if (link.op === 'remove' && !names.includes(name))
@@ -131,7 +125,7 @@ export function userRoutes(node: NodeContext): Route[] {
       path: '/roles',
       summary: 'List roles',
       handle: (request) => {
-        const { items, page } = listOf(request, Object.keys(roles).map(roleView))
+        const { items, page } = listOf(request, roleNames.map(roleView))
         return { data: items, page }
       },
     },
@@ -141,7 +135,7 @@ export function userRoutes(node: NodeContext): Route[] {
       summary: 'Read a role',
       handle: (request) => {
         const name = request.param('role')
-        if (!Object.hasOwn(roles, name)) throw notFound(`/roles/${name}`)
+        if (!isRoleName(name)) throw notFound(`/roles/${name}`)
         return { data: roleView(name), path: `/roles/${name}` }
       },
     },
@@ -150,7 +144,7 @@ export function userRoutes(node: NodeContext): Route[] {
 
 /** @throws ApiError 409 when the user exists */
 export async function createUser(node: Pick<NodeContext, 'database'>, input: CreateUser): Promise<void> {
-  const names = roleNames(input.roles) ?? ['admin']
+  const names = roleNamesIn(input.roles) ?? ['admin']
   const tenants = tenantPaths(node, input.tenants) ?? [rootTenant]
   const hash = await hashPassword(input.password)
   try {
@@ -172,7 +166,7 @@ export async function createUser(node: Pick<NodeContext, 'database'>, input: Cre
 }
 
 async function updateUser(node: NodeContext, row: UserRow, input: UpdateUser): Promise<void> {
-  const names = roleNames(input.roles)
+  const names = roleNamesIn(input.roles)
   const tenants = tenantPaths(node, input.tenants)
   if (names) refuseLockout(row, names)
   if (input.enabled === false && row.user_id === 'admin') {
@@ -200,10 +194,10 @@ function refuseLockout(row: UserRow, names: readonly string[]): void {
 }
 
 /** @throws ApiError 404 for a role that does not exist */
-function roleNames(input: readonly ReferenceInput[] | undefined): string[] | undefined {
+function roleNamesIn(input: readonly ReferenceInput[] | undefined): string[] | undefined {
   return input?.map((reference) => {
     const name = nameOf(pathOf(reference))
-    if (!Object.hasOwn(roles, name)) throw notFound(`/roles/${name}`)
+    if (!isRoleName(name)) throw notFound(`/roles/${name}`)
     return name
   })
 }
@@ -221,7 +215,7 @@ function tenantPaths(
 }
 
 function roleView(name: string): Role {
-  return { path: `/roles/${name}`, role_id: name, privileges: [...(roles[name] ?? [])] }
+  return { path: `/roles/${name}`, role_id: name, privileges: [...privilegesOfRole(name)] }
 }
 
 function view(row: UserRow): User {
