@@ -261,3 +261,27 @@ test('limits of a volume hold at once, also for I/O that waits, and what was don
     await disk[Symbol.asyncDispose]()
   }
 })
+
+test('a pool of addresses says where its targets are reached', async (t) => {
+  const edf = await NodeUnderTest.start(t, { moreIscsiHosts: ['127.0.0.2', '127.0.0.3'] })
+  const block = { range: 6, netmask: 24, vlan: 0, mtu: 1500 }
+  const pool = await edf.ok('POST', '/access_network_ip_pools', {
+    name: 'upper',
+    network_paths: [{ name: 'access_1', start_ip: '127.0.0.2', ...block }],
+  })
+  const ai = await edf.createVolume('pooled')
+  const ips = async (): Promise<string[]> => (await edf.ok('GET', storagePath(ai))).access.ips
+  assert.deepEqual(await ips(), ['127.0.0.1', '127.0.0.2', '127.0.0.3'])
+  const disk = await login(await admit(edf, ai))
+  const ipPool = { ip_pool: { path: pool.path } }
+  await edf.refused(400, 'InvalidRequestError', 'PUT', storagePath(ai), ipPool)
+  await disk[Symbol.asyncDispose]()
+  await gone(edf, { path: storagePath(ai) })
+  await edf.ok('PUT', storagePath(ai), ipPool)
+  assert.deepEqual(await ips(), ['127.0.0.2', '127.0.0.3'])
+  await visit(edf, await edf.ok('GET', storagePath(ai)))
+  await edf.ok('PUT', `${pool.path}/network_paths/access_1`, { start_ip: '127.0.0.3' })
+  assert.deepEqual(await ips(), ['127.0.0.3', '127.0.0.3'])
+  await edf.ok('PUT', pool.path, { network_paths: [{ name: 'access_1', start_ip: '192.0.2.1', ...block }] })
+  assert.equal((await ips()).length, 3)
+})

@@ -9,6 +9,7 @@ import { auditEvent } from './audit.ts'
 import { loadCertificate } from './certificate.ts'
 import type { NodeContext, Portal, SystemIdentity } from './context.ts'
 import { TargetExports } from './data-plane/exports.ts'
+import { twoOf } from './data-plane/pool-portals.ts'
 import { StoreUsage } from './data-plane/store-usage.ts'
 import { Database } from './database/database.ts'
 import { EdfNodeStartError, errorCode, messageOf } from './errors.ts'
@@ -44,8 +45,13 @@ export interface EdfNodeOptions {
   readonly httpPort: number
   /** 0 takes any free port. */
   readonly httpsPort: number
-  /** Where initiators log in. On 127.0.0.1 the node also takes 127.0.0.2, for clients that want two ways. */
+  /** Where initiators log in. */
   readonly iscsi: Portal
+  /**
+   * Further addresses for initiators, with the same port. By default 127.0.0.2 beside 127.0.0.1, for clients that want
+   * two ways, and none beside others. Address pools choose among all of them.
+   */
+  readonly moreIscsiHosts?: readonly string[]
   /** By default one is generated at first start, and kept in `admin-password`, readable by the owner only. */
   readonly adminPassword?: string
   /** What `sw_version` says: four numbers, default 3.3.0.0. Clients decide on features by it. */
@@ -100,9 +106,9 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
     const server = new IscsiServer()
     // By then all targets are gone and all portals closed: what is left are discovery sessions.
     stack.defer(() => atMost(1000, server.close()))
-    const portals = await listenIscsi(server, options.iscsi)
+    const portals = await listenIscsi(server, options.iscsi, options.moreIscsiHosts)
     const meters = new Meters()
-    const exports = new TargetExports({ database, store, server, meters })
+    const exports = new TargetExports({ database, store, server, meters, portals })
     stack.defer(() => exports.close())
     const events = new EventLog(database)
     stack.defer(() => events.flush())
@@ -241,15 +247,19 @@ function lastSnapshotTime(database: Database): string | undefined {
   return row?.last ?? undefined
 }
 
-/** The configured portal, and on loopback a second address beside it where the system has one. */
-async function listenIscsi(server: IscsiServer, portal: Portal): Promise<Portal[]> {
-  let first: Portal
-  try {
-    first = await server.listen(portal)
-  } catch (error) {
-    const code = errorCode(error) ?? 'EIO'
-    const reason = code === 'EADDRINUSE' ? 'the port is taken' : messageOf(error)
-    throw new EdfNodeStartError(code, `cannot listen on ${portal.host}:${portal.port}: ${reason}`, error)
+/** The configured portals; on loopback, unless others are configured, a second one where the system has it. */
+async function listenIscsi(
+  server: IscsiServer,
+  portal: Portal,
+  moreHosts: readonly string[] | undefined,
+): Promise<Portal[]> {
+  const first = await listenPortal(server, portal)
+  if (moreHosts !== undefined) {
+    const more = [...new Set(moreHosts)].filter((host) => host !== portal.host)
+    return [
+      first,
+      ...(await Promise.all(more.map((host) => listenPortal(server, { host, port: first.port })))),
+    ]
   }
   if (portal.host !== '127.0.0.1') return [first]
   try {
@@ -260,10 +270,14 @@ async function listenIscsi(server: IscsiServer, portal: Portal): Promise<Portal[
   }
 }
 
-/** Clients index the second address without looking. */
-function twoOf(portals: readonly Portal[]): Portal[] {
-  const [first] = portals
-  return portals.length === 1 && first ? [first, first] : [...portals]
+async function listenPortal(server: IscsiServer, portal: Portal): Promise<Portal> {
+  try {
+    return await server.listen(portal)
+  } catch (error) {
+    const code = errorCode(error) ?? 'EIO'
+    const reason = code === 'EADDRINUSE' ? 'the port is taken' : messageOf(error)
+    throw new EdfNodeStartError(code, `cannot listen on ${portal.host}:${portal.port}: ${reason}`, error)
+  }
 }
 
 function urlsOf(host: string, ports: { readonly http: number; readonly https: number }) {

@@ -37,6 +37,9 @@ export const NetworkPathInput = Type.Object({
 })
 export type NetworkPathInput = Static<typeof NetworkPathInput>
 
+/** What is left out stays; the name cannot be changed. */
+export const UpdateNetworkPath = Type.Partial(NetworkPathInput)
+
 /** `POST /access_network_ip_pools`. */
 export const CreateAccessNetworkIpPool = Type.Object({
   name: Name,

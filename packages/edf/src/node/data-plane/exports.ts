@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
 import type { IscsiServer, IscsiTarget, TargetAccess, TargetEvent } from '@emberglass/iscsi'
+import type { Portal } from '../context.ts'
 import type { Database } from '../database/database.ts'
 import type { StorageInstanceRow, VolumeRow } from '../database/rows.ts'
 import { messageOf } from '../errors.ts'
@@ -12,6 +14,7 @@ import type { StoredAuth } from '../resources/auth.ts'
 import { membersOf } from '../resources/initiator-groups.ts'
 import type { ThinStore } from '../store/thin-store.ts'
 import { ExportedDevice } from './exported-device.ts'
+import { portalsOfPool } from './pool-portals.ts'
 import { rateLimitsOf } from './rate-limits.ts'
 
 const gib = 1024 ** 3
@@ -49,6 +52,7 @@ export class TargetExports {
   readonly #exports = new Map<string, Export>()
   readonly #failures = new Map<string, string>()
   readonly #meters: Meters
+  readonly #portals: readonly Portal[]
   readonly #locks = new KeyedLocks()
   readonly #sweeper: NodeJS.Timeout
   readonly #onClosed = (message: unknown) => this.#sessionClosed(message)
@@ -58,11 +62,14 @@ export class TargetExports {
     readonly store: ThinStore
     readonly server: IscsiServer
     readonly meters: Meters
+    /** All there are; pools choose among them. */
+    readonly portals: readonly Portal[]
   }) {
     this.#database = parts.database
     this.#store = parts.store
     this.#server = parts.server
     this.#meters = parts.meters
+    this.#portals = parts.portals
     this.#sweeper = setInterval(() => void this.#sweep(), idleMs / 2)
     this.#sweeper.unref()
     subscribe(sessionClosed, this.#onClosed)
@@ -186,10 +193,18 @@ export class TargetExports {
 
   async #present(row: StorageInstanceRow): Promise<void> {
     let present = this.#exports.get(row.uuid)
+    const pool = portalsOfPool({ database: this.#database, portals: this.#portals }, JSON.parse(row.ip_pool))
+    const portals = [...new Set(pool)]
+    if (present !== undefined && !isDeepStrictEqual(present.target.portals, portals)) {
+      // Of another pool: it announces itself at other addresses.
+      await this.#withdraw(row.uuid)
+      present = undefined
+    }
     if (present === undefined) {
       const target = this.#server.addTarget({
         name: row.iqn,
         access: accessOf(row, [...this.#listed(row.uuid)]),
+        portals,
       })
       present = { target, units: new Map(), lingers: false }
       this.#exports.set(row.uuid, present)

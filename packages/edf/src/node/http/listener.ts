@@ -23,6 +23,8 @@ export class RestListener {
   readonly #http: Server
   readonly #https: HttpsServer
   #serve: RequestListener = refuseForNow
+  /** Connections to the http port that have not sent anything yet. */
+  readonly #silent = new Set<Socket>()
 
   constructor(certificate: Certificate) {
     const listener: RequestListener = (request, response) => this.#serve(request, response)
@@ -51,7 +53,9 @@ export class RestListener {
 
   /** Lets running requests end, for at most `graceMs`. */
   async close(graceMs = 3000): Promise<void> {
-    await Promise.all([this.#http, this.#https].map((server) => closeServer(server, graceMs)))
+    const closing = [this.#http, this.#https].map((server) => closeServer(server, graceMs))
+    for (const socket of this.#silent) socket.destroy()
+    await Promise.all(closing)
   }
 
   /** Looks at the first byte of each connection to the http port. */
@@ -60,13 +64,16 @@ export class RestListener {
     this.#http.removeAllListeners('connection')
     this.#http.on('connection', (socket: Socket) => {
       const giveUp = () => socket.destroy()
-      socket.setTimeout(silenceMs, giveUp)
-      socket.on('error', giveUp)
+      const endings = ['timeout', 'error', 'end'] as const
+      for (const ending of endings) socket.on(ending, giveUp)
+      socket.once('close', () => this.#silent.delete(socket))
+      socket.setTimeout(silenceMs)
+      this.#silent.add(socket)
       socket.once('data', (bytes) => {
         socket.pause()
         socket.setTimeout(0)
-        socket.off('timeout', giveUp)
-        socket.off('error', giveUp)
+        for (const ending of endings) socket.off(ending, giveUp)
+        this.#silent.delete(socket)
         socket.unshift(bytes)
         if (bytes[0] === tlsHandshake) {
           // TLS takes what was put back, and then reads for itself.

@@ -4,6 +4,7 @@ import type { Snapshot } from '../../schemas/snapshot.ts'
 import type { StorageInstance } from '../../schemas/storage-instance.ts'
 import type { Volume } from '../../schemas/volume.ts'
 import type { NodeContext } from '../context.ts'
+import { portalsOfPool } from '../data-plane/pool-portals.ts'
 import type {
   AppInstanceRow,
   AppSnapshotRow,
@@ -94,10 +95,13 @@ export function storageInstanceViews(
   )
   const views = volumeViews(node, volumes, (volume) => owners.get(volume.storage_instance))
   const byOwner = Map.groupBy(views.keys(), (index) => volumes[index]?.storage_instance)
+  const pools = new Set(rows.map(({ ip_pool }) => ip_pool))
+  const portalsByPool = new Map([...pools].map((pool) => [pool, portalsOfPool(node, JSON.parse(pool))]))
   return rows.map((row) => {
     const path = storageInstancePath(row.app_instance, row.name)
     const status = node.exports.status(row.uuid)
     const failed = status.state === 'failed'
+    const portals = portalsByPool.get(row.ip_pool) ?? []
     return {
       path,
       name: row.name,
@@ -113,9 +117,9 @@ export function storageInstanceViews(
       ip_pool: JSON.parse(row.ip_pool),
       access: {
         path: `${path}/access`,
-        ips: node.portals.map(({ host }) => host),
+        ips: portals.map(({ host }) => host),
         iqn: row.iqn,
-        portals: node.portals.map(({ host, port }) => `${host}:${port}`),
+        portals: portals.map(({ host, port }) => `${host}:${port}`),
       },
       auth: authView(JSON.parse(row.auth), `${path}/auth`),
       active_initiators: [...node.exports.initiatorsOf(row.uuid)],

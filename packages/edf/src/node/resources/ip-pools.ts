@@ -2,8 +2,9 @@ import {
   type AccessNetworkIpPool,
   CreateAccessNetworkIpPool,
   type NetworkPath,
-  NetworkPathInput,
+  type NetworkPathInput,
   UpdateAccessNetworkIpPool,
+  UpdateNetworkPath,
 } from '../../schemas/access-network-ip-pool.ts'
 import type { NodeContext } from '../context.ts'
 import type { DocumentRow } from '../database/rows.ts'
@@ -77,7 +78,7 @@ export function ipPoolRoutes(node: NodeContext): Route[] {
       path: '/access_network_ip_pools/:name',
       summary: 'Update a pool of addresses',
       body: UpdateAccessNetworkIpPool,
-      handle: (request) => {
+      handle: async (request) => {
         const row = requireOwnDocument(node, collection, request.tenant, request.param('name'))
         const { descr, network_paths } = request.body(UpdateAccessNetworkIpPool)
         updateDocument(node, row, {
@@ -85,6 +86,7 @@ export function ipPoolRoutes(node: NodeContext): Route[] {
           ...(descr !== undefined && { descr }),
           ...(network_paths !== undefined && { network_paths: network_paths.map(complete) }),
         })
+        await readdress(node, row)
         return read(request.tenant, row.name)
       },
     },
@@ -120,21 +122,32 @@ export function ipPoolRoutes(node: NodeContext): Route[] {
       method: 'PUT',
       path: '/access_network_ip_pools/:name/network_paths/:block',
       summary: 'Update a block of addresses',
-      body: NetworkPathInput,
-      handle: (request) => {
+      body: UpdateNetworkPath,
+      handle: async (request) => {
         const { tenant } = request
         const key = request.param('block')
         const row = requireOwnDocument(node, collection, tenant, request.param('name'))
         const before = networkPath(tenant, row.name, key)
-        const raw = request.rawBody()
-        const change = request.body(NetworkPathInput)
-        const body = typeof raw === 'object' ? { ...before, ...change, name: key } : before
+        const body = { ...before, ...request.body(UpdateNetworkPath), name: key }
         const paths = view(node, row).network_paths.map((item) => (item.name === key ? body : item))
         updateDocument(node, row, { ...JSON.parse(row.content), network_paths: paths.map(complete) })
+        await readdress(node, row)
         return { data: networkPath(tenant, row.name, key) }
       },
     },
   ]
+}
+
+/** Targets of a pool that has changed announce its addresses; those in use do so when they are idle and changed next. */
+async function readdress(node: NodeContext, pool: DocumentRow): Promise<void> {
+  const users = node.database.all<{ uuid: string }>(
+    `SELECT uuid FROM storage_instance WHERE ip_pool ->> 'resolved_path' = ? AND ip_pool ->> 'resolved_tenant' = ?`,
+    documentPath(collection, pool.name),
+    pool.tenant,
+  )
+  for (const { uuid } of users) {
+    if (node.exports.initiatorsOf(uuid).size === 0) await node.exports.sync(uuid)
+  }
 }
 
 function removePool(node: NodeContext, tenant: string, name: string): void {

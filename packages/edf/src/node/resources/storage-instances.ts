@@ -1,5 +1,7 @@
+import { isDeepStrictEqual } from 'node:util'
 import { CreateStorageInstance, UpdateStorageInstance } from '../../schemas/storage-instance.ts'
 import type { NodeContext } from '../context.ts'
+import { portalsOfPool } from '../data-plane/pool-portals.ts'
 import type { StorageInstanceRow } from '../database/rows.ts'
 import { invalidRequest } from '../errors.ts'
 import { listOf } from '../http/list.ts'
@@ -111,6 +113,8 @@ async function update(node: NodeContext, { si }: LocatedStorageInstance, request
           resolveDocument(node, 'access_network_ip_pools', request.tenant, body.ip_pool, 'default'),
         )
   const auth = mergeAuth(JSON.parse(si.auth), body.auth)
+  // Its target moves to other addresses: who is logged in would lose them.
+  if (movesTo(node, si, ipPool)) await refuseIfUsed(node, si, body.force === true)
   if (body.admin_state === 'offline' && si.admin_state === 'online') {
     await refuseIfUsed(node, si, body.force === true)
   }
@@ -127,6 +131,12 @@ async function update(node: NodeContext, { si }: LocatedStorageInstance, request
   })
   await node.exports.sync(si.uuid)
   await node.exports.refreshAccess(si.uuid)
+}
+
+function movesTo(node: NodeContext, si: StorageInstanceRow, ipPool: string): boolean {
+  if (ipPool === si.ip_pool) return false
+  const [before, after] = [si.ip_pool, ipPool].map((pool) => portalsOfPool(node, JSON.parse(pool)))
+  return !isDeepStrictEqual(before, after)
 }
 
 /** @throws ApiError 400 when an initiator is logged in and nobody insists */
