@@ -4,9 +4,13 @@ import { test } from 'node:test'
 import { NodeUnderTest, storagePath, volumePathOf } from './testing.ts'
 
 /** The calls of the Glance driver in their order. (EDF API specification, section 3.4.) */
-for (const version of ['2.1', '2.2']) {
-  test(`the Glance driver stores, reads and deletes an image through v${version}`, async (t) => {
-    const edf = await NodeUnderTest.start(t)
+for (const [version, productVersion] of [
+  ['2.1', '3.2.5.0'],
+  ['2.2', '3.2.5.0'],
+  ['2.2', '3.3.0.0'],
+] as const) {
+  test(`the Glance driver handles an image through v${version} on product ${productVersion}`, async (t) => {
+    const edf = await NodeUnderTest.start(t, { productVersion })
     const id = randomUUID()
     const here = { version, headers: { tenant: '/root/images' } }
     await edf.ok('POST', '/tenants', { name: 'images' }, { version, headers: { tenant: '/root' } })
@@ -53,7 +57,7 @@ for (const version of ['2.1', '2.2']) {
     await edf.ok('PUT', ai.path, { admin_state: 'offline', force: true }, here)
     const metadata = { checksum: 'abc', length: 12345, type: 'image' }
     const at33 = `${ai.path}/int_ecosystem_data`
-    if (version === '2.2') {
+    if (productVersion === '3.3.0.0') {
       await edf.ok('PUT', at33, { data: metadata }, here)
       assert.deepEqual(await edf.ok('GET', at33, undefined, here), metadata)
     } else {
