@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { sleep, withTimeout } from '../kernel/call.ts'
 import type { Config } from '../kernel/config/config.ts'
-import { integer, optionalText, text } from '../kernel/config/options.ts'
+import { integer, json, optionalText, text } from '../kernel/config/options.ts'
 import { BackendError, Misconfigured, messageOf } from '../kernel/errors.ts'
 import type { Locks } from '../kernel/locks/locks.ts'
 import type { Logger } from '../kernel/log.ts'
@@ -26,10 +26,11 @@ export interface Backend {
   readonly reservedPercentage: number
   /** `max_over_subscription_ratio`; `auto` counts as 20. */
   readonly overSubscriptionRatio: number
-  /** `filter_function` of its section, for the scheduler's driver filter. */
+  /** What the scheduler evaluates for each volume; the driver's own unless `cinder.conf` has one. */
   readonly filterFunction: string | undefined
-  /** `goodness_function` of its section, for the scheduler's goodness weigher. */
   readonly goodnessFunction: string | undefined
+  /** Reported beside what the driver reports. */
+  readonly extraCapabilities: Readonly<Record<string, unknown>>
   readonly driver: VolumeDriver
   /** Whether the backend answers. */
   readonly state: 'starting' | 'up' | 'down'
@@ -80,10 +81,13 @@ const backendOptions = {
     default: '20.0',
   }),
   filterFunction: optionalText('filter_function', {
-    help: "Expression that says which volumes the backend takes; replaces the driver's own.",
+    help: 'Whether the backend takes a volume, for the DriverFilter: volume.size < 10.',
   }),
   goodnessFunction: optionalText('goodness_function', {
-    help: "Expression from 0 to 100 that says how well a volume suits it; replaces the driver's own.",
+    help: 'How well a volume suits the backend, 0 to 100, for the GoodnessWeigher.',
+  }),
+  extraCapabilities: json('extra_capabilities', {
+    help: 'JSON object of capabilities that are reported beside those of the driver.',
   }),
 } as const
 
@@ -96,6 +100,7 @@ class RunningBackend implements Backend {
   readonly overSubscriptionRatio: number
   readonly filterFunction: string | undefined
   readonly goodnessFunction: string | undefined
+  readonly extraCapabilities: Readonly<Record<string, unknown>>
   readonly driver: VolumeDriver
   state: 'starting' | 'up' | 'down' = 'starting'
   failure: string | undefined
@@ -111,6 +116,7 @@ class RunningBackend implements Backend {
     this.overSubscriptionRatio = facts.overSubscriptionRatio
     this.filterFunction = facts.filterFunction
     this.goodnessFunction = facts.goodnessFunction
+    this.extraCapabilities = facts.extraCapabilities
     this.driver = facts.driver
   }
 }
@@ -259,6 +265,7 @@ function configure(name: string, options: Parameters<typeof createBackends>[0]):
     overSubscriptionRatio: Number.isFinite(ratio) && ratio >= 1 ? ratio : 20,
     filterFunction: common.filterFunction,
     goodnessFunction: common.goodnessFunction,
+    extraCapabilities: common.extraCapabilities,
     driver: new LockedVolumeDriver(makeDriver(), options.locks),
   })
 

@@ -8,8 +8,15 @@ import { groupOperations } from './groups/routes.ts'
 import { messageOperations } from './messages/routes.ts'
 import type { Operation } from './operation.ts'
 import { poolOperations } from './pools.ts'
+import { qosAssociationOperations } from './qos/associations.ts'
+import { qosOperations } from './qos/routes.ts'
 import { quotaOperations } from './quotas/routes.ts'
 import { resourceFilterOperations } from './resource-filters.ts'
+import { cleanupOperations } from './services/cleanup.ts'
+import { clusterOperations } from './services/clusters.ts'
+import { hostOperations } from './services/hosts.ts'
+import { logLevelOperations } from './services/log-levels.ts'
+import { replicationOperations } from './services/replication.ts'
 import { serviceOperations } from './services/routes.ts'
 import { snapshotOperations } from './snapshots/routes.ts'
 import { typeDetailOperations } from './types/detail-routes.ts'
@@ -25,6 +32,8 @@ export function blockOperations(block: Block): readonly Operation[] {
     ...snapshotOperations(block),
     ...typeOperations(block),
     ...typeDetailOperations(block),
+    ...qosOperations(block),
+    ...qosAssociationOperations(block),
     ...attachmentOperations(block),
     ...groupTypeOperations(block),
     ...groupOperations(block),
@@ -33,6 +42,11 @@ export function blockOperations(block: Block): readonly Operation[] {
     ...quotaOperations(block),
     ...messageOperations(block),
     ...serviceOperations(block),
+    ...replicationOperations(block),
+    ...logLevelOperations(block),
+    ...hostOperations(block),
+    ...clusterOperations(),
+    ...cleanupOperations(block),
     ...poolOperations(block),
     ...zoneOperations(block),
     ...extensionOperations(),

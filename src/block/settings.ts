@@ -1,5 +1,7 @@
 import type { Config } from '../kernel/config/config.ts'
-import { boolean, integer, list, optionalText, seconds, text } from '../kernel/config/options.ts'
+import { boolean, float, integer, list, optionalText, seconds, text } from '../kernel/config/options.ts'
+import { Misconfigured } from '../kernel/errors.ts'
+import { defaultRules, type SchedulerRules, unknownNames } from './scheduler/schedule.ts'
 
 const options = {
   host: text('host', { help: 'First part of every host@backend; the name of this machine unless set.' }),
@@ -41,6 +43,30 @@ const options = {
     help: 'Backends that are tried for a volume before it fails.',
     default: 3,
     min: 1,
+  }),
+  schedulerDefaultFilters: list('scheduler_default_filters', {
+    help: 'What decides where a volume can be.',
+    default: defaultRules.filters,
+  }),
+  schedulerDefaultWeighers: list('scheduler_default_weighers', {
+    help: 'What decides where a volume is best.',
+    default: defaultRules.weighers,
+  }),
+  capacityWeightMultiplier: float('capacity_weight_multiplier', {
+    help: 'Weight of free capacity; below 0 the fullest backend is best.',
+    default: 1,
+  }),
+  allocatedCapacityWeightMultiplier: float('allocated_capacity_weight_multiplier', {
+    help: 'Weight of allocated capacity; below 0 the emptiest backend is best.',
+    default: -1,
+  }),
+  volumeNumberMultiplier: float('volume_number_multiplier', {
+    help: 'Weight of the number of volumes; below 0 the fewest are best.',
+    default: -1,
+  }),
+  goodnessWeightMultiplier: float('goodness_weight_multiplier', {
+    help: 'Weight of goodness functions.',
+    default: 1,
   }),
   volumeNameTemplate: text('volume_name_template', {
     help: 'Names of volumes on backends.',
@@ -96,6 +122,7 @@ const authtokenOptions = {
 /** What `cinder.conf` says outside the sections of backends. */
 export interface BlockSettings extends ReturnType<typeof readDefaults> {
   readonly wwwAuthenticateUri: string
+  readonly scheduler: SchedulerRules
 }
 
 function readDefaults(config: Config) {
@@ -103,5 +130,30 @@ function readDefaults(config: Config) {
 }
 
 export function readBlockSettings(config: Config): BlockSettings {
-  return { ...readDefaults(config), ...config.read('keystone_authtoken', authtokenOptions) }
+  const defaults = readDefaults(config)
+  return {
+    ...defaults,
+    ...config.read('keystone_authtoken', authtokenOptions),
+    scheduler: schedulerRules(defaults),
+  }
+}
+
+/** @throws Misconfigured for filters and weighers that do not exist */
+function schedulerRules(settings: ReturnType<typeof readDefaults>): SchedulerRules {
+  const rules: SchedulerRules = {
+    filters: settings.schedulerDefaultFilters,
+    weighers: settings.schedulerDefaultWeighers,
+    multipliers: {
+      AllocatedCapacityWeigher: settings.allocatedCapacityWeightMultiplier,
+      CapacityWeigher: settings.capacityWeightMultiplier,
+      ChanceWeigher: 1,
+      GoodnessWeigher: settings.goodnessWeightMultiplier,
+      VolumeNumberWeigher: settings.volumeNumberMultiplier,
+    },
+  }
+  const unknown = unknownNames(rules)
+  if (unknown.length > 0) {
+    throw new Misconfigured(`The scheduler has no filter or weigher called ${unknown.join(', ')}.`)
+  }
+  return rules
 }

@@ -2,7 +2,7 @@ import { BackendError, Invalid, messageOf } from '../../kernel/errors.ts'
 import type { Block } from '../context.ts'
 import { actions, details, writeMessage } from '../messages/queries.ts'
 import type { BlockRequest } from '../operation.ts'
-import { stringMapOf, typeFacts } from '../types/queries.ts'
+import { getType, qosSpecsFor, stringMapOf } from '../types/queries.ts'
 import type { Connection, Connector } from '../volume-driver.ts'
 import { backendVolume } from '../volumes/backend-facts.ts'
 import type { AttachmentRow, VolumeRow } from '../volumes/queries.ts'
@@ -64,14 +64,14 @@ export async function connect(
     }
     throw error
   }
-  const type = await typeFacts(block.db, volume.volume_type_id)
+  const qosSpecs = await frontEndQosSpecs(block, volume)
   const enforceMultipath = wire['enforce_multipath'] === true
   return {
     driver_volume_type: connection.driverVolumeType,
     data: {
       ...connection.data,
       volume_id: volume.id,
-      qos_specs: type !== undefined && Object.keys(type.qosSpecs).length > 0 ? type.qosSpecs : null,
+      qos_specs: Object.keys(qosSpecs).length > 0 ? qosSpecs : null,
       access_mode: isReadOnly(volume) ? 'ro' : 'rw',
       encrypted: volume.encryption_key_id !== null,
       cacheable: false,
@@ -79,6 +79,16 @@ export async function connect(
     },
     enforce_multipath: enforceMultipath,
   }
+}
+
+/** What the hypervisor is to enforce. */
+async function frontEndQosSpecs(
+  block: Pick<Block, 'db'>,
+  volume: VolumeRow,
+): Promise<Readonly<Record<string, string>>> {
+  if (volume.volume_type_id === null) return {}
+  const type = await getType(block.db, { projectId: volume.project_id, isAdmin: true }, volume.volume_type_id)
+  return await qosSpecsFor(block.db, type, 'front-end')
 }
 
 /**

@@ -16,6 +16,8 @@ export interface BlockTables {
   volume_quota_locks: VolumeQuotaLocksTable
   volume_messages: VolumeMessagesTable
   volume_services: VolumeServicesTable
+  volume_qos_specs: VolumeQosSpecsTable
+  volume_type_encryptions: VolumeTypeEncryptionsTable
   volume_group_types: VolumeGroupTypesTable
   volume_groups: VolumeGroupsTable
   volume_group_volume_types: VolumeGroupVolumeTypesTable
@@ -122,6 +124,32 @@ export interface VolumeTypesTable {
   is_public: number
   /** JSON, strings by key. */
   extra_specs: string
+  qos_specs_id: string | null
+  created_at: string
+  updated_at: string | null
+}
+
+export interface VolumeQosSpecsTable {
+  id: string
+  name: string
+  /** Who enforces them: `front-end` (the hypervisor), `back-end` (the array) or `both`. */
+  consumer: string
+  /** JSON, strings by key. */
+  specs: string
+  created_at: string
+  updated_at: string | null
+}
+
+/** How volumes of a type are encrypted. */
+export interface VolumeTypeEncryptionsTable {
+  id: string
+  volume_type_id: string
+  provider: string
+  /** `front-end` or `back-end`. */
+  control_location: string
+  cipher: string | null
+  /** Bits. */
+  key_size: number | null
   created_at: string
   updated_at: string | null
 }
@@ -183,6 +211,11 @@ export interface VolumeServicesTable {
   disabled_reason: string | null
   /** `up` or `down`: whether the backend answers. */
   backend_state: string | null
+  /** 1 while nothing may be made, changed or removed on the backend. */
+  frozen: number
+  replication_status: string | null
+  /** Where the backend has failed over to. */
+  active_backend_id: string | null
   created_at: string
   /** The last sign of life. */
   updated_at: string

@@ -3,6 +3,7 @@ import { OverQuota } from '../../kernel/errors.ts'
 import type { BlockDb } from '../context.ts'
 import type { Tables } from '../db/tables.ts'
 import type { BlockSettings } from '../settings.ts'
+import { typeResources } from './type-limits.ts'
 
 /** Resources that every project has limits of, in the order in which the API shows them. */
 export function baseLimits(settings: BlockSettings): Readonly<Record<string, number>> {
@@ -54,10 +55,6 @@ export async function projectLimits(
   const rows = await db.selectFrom('volume_quotas').selectAll().where('project_id', '=', projectId).execute()
   for (const row of rows) if (row.resource in limits) limits[row.resource] = row.hard_limit
   return limits
-}
-
-function typeResources(typeName: string): readonly [string, string, string] {
-  return [`volumes_${typeName}`, `gigabytes_${typeName}`, `snapshots_${typeName}`]
 }
 
 /**

@@ -9,7 +9,10 @@ export interface PoolCandidate extends Candidate {
   readonly at: PoolAt
 }
 
-/** Every pool of the backends that are up, with what has been promised on it. Disabled services' are left out. */
+/**
+ * Every pool of the backends that are up, with what has been promised on it. Those of services that are disabled or
+ * frozen are left out.
+ */
 export async function poolCandidates(
   block: Pick<Block, 'db' | 'backends'>,
   signal: AbortSignal,
@@ -20,11 +23,13 @@ export async function poolCandidates(
     select host, sum(coalesce(pending_size_gib, size_gib)) as size, count(*) as count
     from volumes where host is not null group by host`.execute(block.db)
   const byHost = new Map(used.rows.map((row) => [row.host, row]))
-  const disabled = new Set(
-    (await block.db.selectFrom('volume_services').select('host').where('disabled', '=', 1).execute()).map(
-      (service) => service.host,
-    ),
-  )
+  const closed = await block.db
+    .selectFrom('volume_services')
+    .select('host')
+    .where('binary', '=', 'cinder-volume')
+    .where((is) => is.or([is('disabled', '=', 1), is('frozen', '=', 1)]))
+    .execute()
+  const disabled = new Set(closed.map((service) => service.host))
   return pools
     .filter(({ backend }) => options.withDisabled || !disabled.has(backend.host))
     .map((at) => {
@@ -56,9 +61,10 @@ function candidate(at: PoolAt, provisionedBytes: number, volumes: number): PoolC
       reserved_percentage: reservedPercentage,
       max_over_subscription_ratio: String(overSubscriptionRatio),
       total_volumes: volumes,
-      ...(filterFunction === undefined ? {} : { filter_function: filterFunction }),
-      ...(goodnessFunction === undefined ? {} : { goodness_function: goodnessFunction }),
       backend_state: backend.state === 'up' ? 'up' : 'down',
+      filter_function: filterFunction ?? pool.capabilities['filter_function'] ?? null,
+      goodness_function: goodnessFunction ?? pool.capabilities['goodness_function'] ?? null,
+      ...backend.extraCapabilities,
     },
   }
 }

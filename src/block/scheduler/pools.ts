@@ -1,6 +1,8 @@
 import { GiB } from '../../kernel/bytes.ts'
 import { satisfies } from './extra-spec.ts'
 
+export { schedule } from './schedule.ts'
+
 /** A pool as the scheduler sees it: plain values. Sizes are bytes. */
 export interface Candidate {
   /** `host@backend#pool`. */
@@ -21,26 +23,25 @@ export interface Placement {
   readonly sizeBytes: number
   readonly availabilityZone: string | undefined
   readonly extraSpecs: Readonly<Record<string, string>>
+  /** Of the type, as filter and goodness functions may look at them. */
+  readonly qosSpecs?: Readonly<Record<string, string>>
+  /** More of the volume that filter and goodness functions may look at. */
+  readonly volume?: Readonly<Record<string, unknown>>
   /** Hosts that have failed already. */
   readonly excluded?: readonly string[]
   /** The backend it has to be on, `host@backend`: that of its source. */
   readonly onBackend?: string | undefined
+  readonly hints?: SchedulerHints
 }
 
-/**
- * The candidates that can take it, best first.
- * @see block-storage-api specification 5.3
- */
-export function schedule<Pool extends Candidate>(
-  pools: readonly Pool[],
-  placement: Placement,
-): readonly Pool[] {
-  return pools
-    .filter((pool) => !placement.excluded?.includes(pool.host))
-    .filter((pool) => placement.onBackend === undefined || backendOf(pool.host) === placement.onBackend)
-    .filter((pool) => inZone(pool, placement) && hasCapabilities(pool, placement.extraSpecs))
-    .filter((pool) => hasCapacity(pool, placement))
-    .sort((a, b) => virtualFreeBytes(b, placement.extraSpecs) - virtualFreeBytes(a, placement.extraSpecs))
+/** What the user wishes, resolved: backends are `host@backend`. */
+export interface SchedulerHints {
+  readonly sameHost?: readonly string[] | undefined
+  readonly differentHost?: readonly string[] | undefined
+  /** UUID of a server. */
+  readonly localToInstance?: string | undefined
+  /** For the JsonFilter. */
+  readonly query?: string | undefined
 }
 
 /** `host@backend` of `host@backend#pool`. */
@@ -48,7 +49,7 @@ export function backendOf(host: string): string {
   return host.split('#', 1)[0] ?? host
 }
 
-function inZone(pool: Candidate, { availabilityZone }: Placement): boolean {
+export function isInZone(pool: Candidate, { availabilityZone }: Placement): boolean {
   return availabilityZone === undefined || pool.availabilityZone === availabilityZone
 }
 
@@ -87,8 +88,10 @@ export function virtualFreeBytes(pool: Candidate, extraSpecs: Readonly<Record<st
   return Math.min(pool.freeBytes, usableBytes(pool) - pool.provisionedBytes)
 }
 
-function hasCapacity(pool: Candidate, { sizeBytes, extraSpecs }: Placement): boolean {
-  if (sizeBytes === 0 || !Number.isFinite(pool.totalBytes)) return true
+/** Whether a pool has room. One that does not know its size has, unless a share of it is to be kept free. */
+export function hasCapacity(pool: Candidate, { sizeBytes, extraSpecs }: Placement): boolean {
+  if (sizeBytes === 0) return true
+  if (!Number.isFinite(pool.totalBytes)) return pool.reservedPercentage === 0
   return pool.totalBytes > 0 && virtualFreeBytes(pool, extraSpecs) >= sizeBytes
 }
 

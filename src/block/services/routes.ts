@@ -71,9 +71,9 @@ async function listServices(block: Block, request: BlockRequest): Promise<Answer
     disabled_reason: row.disabled_reason,
     ...(row.binary === 'cinder-volume'
       ? {
-          replication_status: 'disabled',
-          active_backend_id: null,
-          frozen: false,
+          replication_status: row.replication_status ?? 'disabled',
+          active_backend_id: row.active_backend_id,
+          frozen: row.frozen === 1,
           ...(minor >= 49 ? { backend_state: row.backend_state ?? 'down' } : {}),
         }
       : {}),

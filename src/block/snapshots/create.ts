@@ -9,6 +9,7 @@ import { actions, details, writeMessage } from '../messages/queries.ts'
 import type { BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
 import { claimQuota } from '../quotas/limits.ts'
+import { refuseFrozen } from '../services/frozen.ts'
 import {
   booleanOf,
   closed,
@@ -50,6 +51,7 @@ export async function createSnapshot(
   const snapshot = await block.db.transaction().execute(async (transaction) => {
     const volume = await lockVolume(transaction, request, volumeId)
     authorize(request.identity, 'volume:create_snapshot', volume.project_id)
+    await refuseFrozen(transaction, volume.host)
     if (volume.host === null || volume.migration_status === 'migrating') {
       throw new InvalidState(`Invalid volume: Volume ${volumeId} is not on a backend, or is being migrated.`)
     }

@@ -11,6 +11,7 @@ import {
   parameter,
 } from '../operation.ts'
 import { authorize, type Rule } from '../policy.ts'
+import { findEncryption, typeEncryptionOperations } from './encryption.ts'
 import { getType, getTypeByIdOrName, stringMapOf, type TypeRow } from './queries.ts'
 import { defaultTypeBody, extraSpecItemBody, extraSpecsBody, projectArgument } from './schemas.ts'
 import { visibleExtraSpecs } from './view.ts'
@@ -19,7 +20,12 @@ type StringMap = Readonly<Record<string, string>>
 
 /** What lies below a type: extra specs and access; and the projects' default types. */
 export function typeDetailOperations(block: Block): readonly Operation[] {
-  return [...extraSpecOperations(block), ...accessOperations(block), ...defaultTypeOperations(block)]
+  return [
+    ...extraSpecOperations(block),
+    ...accessOperations(block),
+    ...typeEncryptionOperations(block),
+    ...defaultTypeOperations(block),
+  ]
 }
 
 function extraSpecOperations(block: Block): readonly Operation[] {
@@ -107,6 +113,9 @@ async function changeSpecs(
     const after = changed(stringMapOf(type.extra_specs))
     if (isTrue(after['multiattach']) && isTrue(after['cacheable'])) {
       throw new Invalid('cacheable cannot be set with multiattach.')
+    }
+    if (isTrue(after['multiattach']) && (await findEncryption(transaction, id)) !== undefined) {
+      throw new Invalid('Multiattach cannot be used with encrypted volumes.')
     }
     const user = await transaction
       .selectFrom('volumes')

@@ -50,5 +50,22 @@ export async function typeFacts(db: BlockDb, id: string | null): Promise<VolumeT
   if (id === null) return undefined
   const row = await db.selectFrom('volume_types').selectAll().where('id', '=', id).executeTakeFirst()
   if (row === undefined) return undefined
-  return { id: row.id, name: row.name, extraSpecs: stringMapOf(row.extra_specs), qosSpecs: {} }
+  const qosSpecs = await qosSpecsFor(db, row, 'back-end')
+  return { id: row.id, name: row.name, extraSpecs: stringMapOf(row.extra_specs), qosSpecs }
+}
+
+/** The QoS specs of a type that one of the two enforces: the array (`back-end`), or the hypervisor (`front-end`). */
+export async function qosSpecsFor(
+  db: BlockDb,
+  type: Pick<TypeRow, 'qos_specs_id'>,
+  consumer: 'front-end' | 'back-end',
+): Promise<Readonly<Record<string, string>>> {
+  if (type.qos_specs_id === null) return {}
+  const row = await db
+    .selectFrom('volume_qos_specs')
+    .select('specs')
+    .where('id', '=', type.qos_specs_id)
+    .where('consumer', 'in', [consumer, 'both'])
+    .executeTakeFirst()
+  return row === undefined ? {} : stringMapOf(row.specs)
 }

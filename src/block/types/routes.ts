@@ -1,9 +1,17 @@
 import { randomUUID } from 'node:crypto'
 import { type SqlBool, sql } from 'kysely'
 import { Conflict, Invalid, NotFound } from '../../kernel/errors.ts'
-import type { Block } from '../context.ts'
+import type { Block, BlockDb } from '../context.ts'
 import { InvalidState } from '../errors.ts'
-import { type Condition, nextLink, readPaging, type SortColumns, selectPage } from '../listing.ts'
+import {
+  type Condition,
+  never,
+  nextLink,
+  readFilters,
+  readPaging,
+  type SortColumns,
+  selectPage,
+} from '../listing.ts'
 import {
   type Answer,
   accepted,
@@ -13,12 +21,13 @@ import {
   parameter,
 } from '../operation.ts'
 import { authorize } from '../policy.ts'
+import { removeTypeLimits, renameTypeLimits } from '../quotas/type-limits.ts'
 import { booleanOf, queryBoolean } from '../validation.ts'
 import { mapCondition } from '../volumes/filters.ts'
 import { defaultType } from './default.ts'
 import { findTypeByName, getType, type TypeRow, visibleTypes } from './queries.ts'
-import { createTypeBody, updateTypeBody } from './schemas.ts'
-import { publicExtraSpecs, typeView } from './view.ts'
+import { createTypeBody, type UpdateType, updateTypeBody } from './schemas.ts'
+import { publicExtraSpecs, seesSensitive, typeView } from './view.ts'
 
 const sortColumns: SortColumns = {
   id: { column: 'id', kind: 'required' },
@@ -35,6 +44,7 @@ export function typeOperations(block: Block): readonly Operation[] {
       method: 'GET',
       path: '/types/default',
       async run(request) {
+        authorize(request.identity, 'volume_extension:type_get')
         const row = await defaultType(block, block.db, request.projectId)
         return { status: 200, body: { volume_type: typeView(row, request, 'show') } }
       },
@@ -43,6 +53,7 @@ export function typeOperations(block: Block): readonly Operation[] {
       method: 'GET',
       path: '/types/:id',
       async run(request) {
+        authorize(request.identity, 'volume_extension:type_get')
         const row = await getType(block.db, request, parameter(request, 'id'))
         return { status: 200, body: { volume_type: typeView(row, request, 'show') } }
       },
@@ -74,24 +85,7 @@ export function typeOperations(block: Block): readonly Operation[] {
       body: updateTypeBody,
       async run(request, { volume_type: body }) {
         authorize(request.identity, 'volume_extension:type_update')
-        const { id, name: oldName } = await getType(block.db, request, parameter(request, 'id'))
-        const name = body.name?.trim()
-        if (name === '') throw new Invalid('Volume type name can not be empty.')
-        if (name === undefined && body.description === undefined && body.is_public === undefined) {
-          throw new Invalid('Specify volume type name, description, is_public or a combination thereof.')
-        }
-        if (name !== undefined && name !== oldName) await refuseTaken(block, name)
-        const row = await block.db
-          .updateTable('volume_types')
-          .set({
-            ...(name === undefined ? {} : { name }),
-            ...(body.description === undefined ? {} : { description: body.description }),
-            ...(body.is_public === undefined ? {} : { is_public: booleanOf(body.is_public) ? 1 : 0 }),
-            updated_at: block.now().toISOString(),
-          })
-          .where('id', '=', id)
-          .returningAll()
-          .executeTakeFirstOrThrow()
+        const row = await updateType(block, request, parameter(request, 'id'), body)
         return { status: 200, body: { volume_type: typeView(row, request, 'update') } }
       },
     }),
@@ -104,15 +98,6 @@ export function typeOperations(block: Block): readonly Operation[] {
         return accepted
       },
     },
-    {
-      method: 'GET',
-      path: '/types/:id/encryption',
-      async run(request) {
-        authorize(request.identity, 'volume_extension:volume_type_encryption:get')
-        await getType(block.db, request, parameter(request, 'id'))
-        return { status: 200, body: {} } // no type is encrypted: there is no way to make one so yet
-      },
-    },
   ]
 }
 
@@ -120,17 +105,19 @@ async function listTypes(block: Block, request: BlockRequest): Promise<Answer> {
   authorize(request.identity, 'volume_extension:type_get_all')
   const paging = readPaging(request.query, sortColumns, block.settings.osapiMaxLimit)
   const conditions: Condition[] = []
-  const wanted = request.query.get('is_public')
   if (!request.isAdmin) conditions.push(visibleTypes(request.projectId))
-  else if (wanted === null) conditions.push(sql<SqlBool>`is_public = 1`)
-  else if (wanted.toLowerCase() !== 'none') {
-    conditions.push(sql<SqlBool>`is_public = ${queryBoolean('is_public', wanted) ? 1 : 0}`)
-  }
-  const specs = request.query.get('extra_specs')
-  if (specs !== null && request.minor >= 52) {
-    conditions.push(mapCondition(block.engine, ['extra_specs'], specs))
-    const hidden = !publicExtraSpecs.some((key) => specs.includes(key))
-    if (!request.isAdmin && hidden) return { status: 200, body: { volume_types: [] } }
+  else conditions.push(...publicity(request.query.get('is_public')))
+  const allowed = request.minor >= 52 ? ['is_public', 'extra_specs'] : ['is_public']
+  for (const [name, value] of readFilters(request, allowed)) {
+    if (name === 'is_public') continue
+    if (name === 'extra_specs' && request.minor >= 52) {
+      conditions.push(mapCondition(block.engine, ['extra_specs'], value))
+      const hidden = !publicExtraSpecs.some((key) => value.includes(key))
+      if (hidden && !seesSensitive(request)) return { status: 200, body: { volume_types: [] } }
+    } else {
+      const column = ['id', 'name', 'description'].includes(name)
+      conditions.push(column ? sql<SqlBool>`${sql.ref(name)} = ${value}` : never)
+    }
   }
   const rows = await selectPage<TypeRow>(
     block.db,
@@ -148,8 +135,15 @@ async function listTypes(block: Block, request: BlockRequest): Promise<Answer> {
   }
 }
 
-async function refuseTaken(block: Pick<Block, 'db'>, name: string): Promise<void> {
-  if ((await findTypeByName(block.db, name)) !== undefined) {
+/** What an admin is shown: public types unless asked otherwise; `None` is all. */
+function publicity(wanted: string | null): readonly Condition[] {
+  if (wanted === null) return [sql<SqlBool>`is_public = 1`]
+  if (wanted.toLowerCase() === 'none') return []
+  return [sql<SqlBool>`is_public = ${queryBoolean('is_public', wanted) ? 1 : 0}`]
+}
+
+async function refuseTaken(db: BlockDb, name: string): Promise<void> {
+  if ((await findTypeByName(db, name)) !== undefined) {
     throw new Conflict(`Volume Type ${name} already exists.`)
   }
 }
@@ -164,7 +158,7 @@ export async function insertType(
     extraSpecs: Readonly<Record<string, string>>
   },
 ): Promise<TypeRow> {
-  await refuseTaken(block, type.name)
+  await refuseTaken(block.db, type.name)
   const row = await block.db
     .insertInto('volume_types')
     .values({
@@ -173,6 +167,7 @@ export async function insertType(
       description: type.description,
       is_public: type.isPublic ? 1 : 0,
       extra_specs: JSON.stringify(type.extraSpecs),
+      qos_specs_id: null,
       created_at: block.now().toISOString(),
       updated_at: null,
     })
@@ -181,6 +176,38 @@ export async function insertType(
     .executeTakeFirst()
   if (row === undefined) throw new Conflict(`Volume Type ${type.name} already exists.`)
   return row
+}
+
+/** A new name takes the type's quotas along. @throws Invalid, Conflict */
+async function updateType(
+  block: Block,
+  request: BlockRequest,
+  id: string,
+  body: UpdateType['volume_type'],
+): Promise<TypeRow> {
+  const name = body.name?.trim()
+  if (name === '') throw new Invalid('Volume type name can not be empty.')
+  if (name === undefined && body.description === undefined && body.is_public === undefined) {
+    throw new Invalid('Specify volume type name, description, is_public or a combination thereof.')
+  }
+  return await block.db.transaction().execute(async (transaction) => {
+    const before = await getType(transaction, request, id)
+    if (name !== undefined && name !== before.name) {
+      await refuseTaken(transaction, name)
+      await renameTypeLimits(transaction, before.name, name)
+    }
+    return await transaction
+      .updateTable('volume_types')
+      .set({
+        ...(name === undefined ? {} : { name }),
+        ...(body.description === undefined ? {} : { description: body.description }),
+        ...(body.is_public === undefined ? {} : { is_public: booleanOf(body.is_public) ? 1 : 0 }),
+        updated_at: block.now().toISOString(),
+      })
+      .where('id', '=', id)
+      .returningAll()
+      .executeTakeFirstOrThrow()
+  })
 }
 
 async function deleteType(block: Block, request: BlockRequest, id: string): Promise<void> {
@@ -203,6 +230,8 @@ async function deleteType(block: Block, request: BlockRequest, id: string): Prom
       throw new InvalidState(`Volume Type ${id} deletion is not allowed with volumes present with the type.`)
     }
     await transaction.deleteFrom('volume_type_projects').where('volume_type_id', '=', id).execute()
+    await transaction.deleteFrom('volume_type_encryptions').where('volume_type_id', '=', id).execute()
+    await removeTypeLimits(transaction, row.name)
     await transaction.deleteFrom('volume_types').where('id', '=', id).execute()
   })
 }

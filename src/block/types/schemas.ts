@@ -1,4 +1,4 @@
-import { Type } from 'typebox'
+import { type Static, Type } from 'typebox'
 import { closed, ExtraSpecs, LaxBoolean, Name, validator } from '../validation.ts'
 
 const typeName = Type.String({
@@ -19,15 +19,15 @@ export const createTypeBody = validator(
   }),
 )
 
-export const updateTypeBody = validator(
-  closed({
-    volume_type: closed({
-      name: Type.Optional(Type.Union([Type.String({ maxLength: 255 }), Type.Null()])),
-      description: Type.Optional(Name),
-      is_public: Type.Optional(LaxBoolean),
-    }),
+const UpdateTypeBody = closed({
+  volume_type: closed({
+    name: Type.Optional(Type.Union([Type.String({ maxLength: 255 }), Type.Null()])),
+    description: Type.Optional(Name),
+    is_public: Type.Optional(LaxBoolean),
   }),
-)
+})
+export type UpdateType = Static<typeof UpdateTypeBody>
+export const updateTypeBody = validator(UpdateTypeBody)
 
 export const extraSpecsBody = validator(closed({ extra_specs: ExtraSpecs }))
 export const extraSpecItemBody = validator(ExtraSpecs)

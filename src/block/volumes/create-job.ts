@@ -19,7 +19,9 @@ import {
   writeMessage,
 } from '../messages/queries.ts'
 import { poolCandidates } from '../scheduler/candidates.ts'
-import { backendOf, schedule } from '../scheduler/pools.ts'
+import { resolveHints, type WireHints } from '../scheduler/hints.ts'
+import { backendOf, type Placement } from '../scheduler/pools.ts'
+import { schedule } from '../scheduler/schedule.ts'
 import { findSnapshot } from '../snapshots/queries.ts'
 import { stringMapOf, typeFacts } from '../types/queries.ts'
 import type { Created, NewVolume, VolumeDriver } from '../volume-driver.ts'
@@ -53,19 +55,19 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
   return defineJob<CreateVolumePayload>({
     kind: 'volume.create',
 
-    async run({ volumeId, imageId }, job) {
+    async run({ volumeId, imageId, hints }, job) {
       for (;;) {
         const volume = await findVolume(block.db, volumeId)
         if (volume === undefined || !making.includes(volume.status))
           return await removeUnwanted(volumeId, job)
-        const host = volume.host ?? (await place(volume, job))
+        const host = volume.host ?? (await place(volume, hints, job))
         if (host === undefined) return await removeUnwanted(volumeId, job)
         try {
           const created = await make({ ...volume, host }, imageId, job)
           if (!created) await removeUnwanted(volumeId, job)
           return
         } catch (error) {
-          if (!(await tryElsewhere(volume, host, error, job))) throw error
+          if (!(await tryElsewhere(volume, host, hints, error, job))) throw error
         }
       }
     },
@@ -101,16 +103,15 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
   })
 
   /** Chooses a pool and writes it into the row. @returns undefined when the volume is gone meanwhile */
-  async function place(volume: VolumeRow, job: Job): Promise<string | undefined> {
-    const type = await typeFacts(block.db, volume.volume_type_id)
+  async function place(volume: VolumeRow, hints: string | null, job: Job): Promise<string | undefined> {
     const source = await sourceHost(volume)
-    const [best] = schedule(await poolCandidates(block, job.signal), {
-      sizeBytes: volume.size_gib * GiB,
-      availabilityZone: volume.availability_zone ?? undefined,
-      extraSpecs: type?.extraSpecs ?? {},
+    const placement = {
+      ...(await placementOf(volume, hints)),
       excluded: progressOf(job).tried ?? [],
       onBackend: source === undefined ? undefined : backendOf(source),
-    })
+    }
+    const candidates = await poolCandidates(block, job.signal)
+    const [best] = schedule(candidates, placement, block.settings.scheduler)
     if (best === undefined) {
       const failed = block.backends.all.filter((backend) => backend.state !== 'up')
       const reasons = failed.map((backend) => `Backend ${backend.name} is down.`).join(' ')
@@ -126,6 +127,20 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
       service_id: service?.id ?? null,
     })
     return placed === undefined ? undefined : best.host
+  }
+
+  /** What the scheduler is told of a volume. */
+  async function placementOf(volume: VolumeRow, hints: string | null): Promise<Placement> {
+    const type = await typeFacts(block.db, volume.volume_type_id)
+    const wire = hints ? (JSON.parse(hints) as WireHints) : {} // an object: the schema of the request saw to it
+    return {
+      sizeBytes: volume.size_gib * GiB,
+      availabilityZone: volume.availability_zone ?? undefined,
+      extraSpecs: type?.extraSpecs ?? {},
+      qosSpecs: type?.qosSpecs ?? {},
+      volume: { name: volume.name ?? '', project_id: volume.project_id, user_id: volume.user_id },
+      hints: await resolveHints(block.db, volume.project_id, wire),
+    }
   }
 
   async function sourceHost(volume: VolumeRow): Promise<string | undefined> {
@@ -219,19 +234,21 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
   }
 
   /** After a failure of one pool: the next one, if the volume may be anywhere and it is worth it. */
-  async function tryElsewhere(volume: VolumeRow, host: string, error: unknown, job: Job): Promise<boolean> {
+  async function tryElsewhere(
+    volume: VolumeRow,
+    host: string,
+    hints: string | null,
+    error: unknown,
+    job: Job,
+  ): Promise<boolean> {
     if (job.signal.aborted || !(error instanceof BackendError || error instanceof NoCapacity)) return false
     if (error instanceof NoBackend) return false
     if (volume.snapshot_id !== null || volume.source_volume_id !== null || volume.group_id !== null)
       return false
     const tried = [...(progressOf(job).tried ?? []), host]
     if (tried.length >= block.settings.schedulerMaxAttempts) return false
-    const rest = schedule(await poolCandidates(block, job.signal), {
-      sizeBytes: volume.size_gib * GiB,
-      availabilityZone: volume.availability_zone ?? undefined,
-      extraSpecs: (await typeFacts(block.db, volume.volume_type_id))?.extraSpecs ?? {},
-      excluded: tried,
-    })
+    const placement = { ...(await placementOf(volume, hints)), excluded: tried }
+    const rest = schedule(await poolCandidates(block, job.signal), placement, block.settings.scheduler)
     if (rest.length === 0) return false
     job.log.warn(
       { volumeId: volume.id, host, error: messageOf(error) },

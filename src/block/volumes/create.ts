@@ -9,6 +9,7 @@ import type { ImageFacts } from '../image-service.ts'
 import type { BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
 import { claimQuota } from '../quotas/limits.ts'
+import type { WireHints } from '../scheduler/hints.ts'
 import { sizeLimitProblem } from '../scheduler/pools.ts'
 import { lockSnapshot, type SnapshotRow } from '../snapshots/queries.ts'
 import { defaultType } from '../types/default.ts'
@@ -25,6 +26,8 @@ export interface CreateVolumePayload {
   readonly [key: string]: string | null
   readonly volumeId: string
   readonly imageId: string | null
+  /** JSON of the request's scheduler hints, if it had any. */
+  readonly hints: string | null
 }
 
 /** Where the bytes of a new volume come from. */
@@ -42,6 +45,7 @@ export async function createVolume(
   block: Block,
   request: BlockRequest,
   body: CreateVolume,
+  hints?: WireHints | null,
 ): Promise<VolumeWithType> {
   authorize(request.identity, 'volume:create')
   if (body.multiattach !== undefined && body.multiattach !== null && booleanOf(body.multiattach)) {
@@ -93,6 +97,7 @@ export async function createVolume(
     const payload: CreateVolumePayload = {
       volumeId: id,
       imageId: source.kind === 'image' ? source.image.id : null,
+      hints: hints ? JSON.stringify(hints) : null,
     }
     await enqueue(block, transaction, 'volume.create', {
       resource: `volume:${origin?.volumeId ?? id}`, // in turn with whatever happens to the source

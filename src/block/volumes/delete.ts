@@ -4,6 +4,7 @@ import type { Tables } from '../db/tables.ts'
 import { InvalidState } from '../errors.ts'
 import type { BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
+import { refuseFrozen } from '../services/frozen.ts'
 import { updateSnapshot } from '../snapshots/queries.ts'
 import { deleteVolumeRow, lockVolume, snapshotsOfVolume, updateVolume, type VolumeRow } from './queries.ts'
 
@@ -37,6 +38,7 @@ export async function deleteVolume(
       return
     }
     checkDeletable(volume, options.force ?? false)
+    await refuseFrozen(transaction, volume.host)
     const snapshots = await snapshotsOfVolume(transaction, id)
     if (snapshots.length > 0 && !options.cascade) throw notDeletable(volume, 'it has snapshots')
     const busy = snapshots.find(

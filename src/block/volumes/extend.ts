@@ -8,6 +8,7 @@ import type { BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
 import { claimQuota } from '../quotas/limits.ts'
 import { sizeLimitProblem } from '../scheduler/pools.ts'
+import { refuseFrozen } from '../services/frozen.ts'
 import { typeFacts } from '../types/queries.ts'
 import { backendVolume } from './backend-facts.ts'
 import { findVolume, lockVolume, transitionVolume, updateVolume } from './queries.ts'
@@ -37,6 +38,7 @@ export async function extendVolume(
         `Invalid input received: New size for extend must be greater than current size. (current: ${volume.size_gib}, extended: ${sizeGib}).`,
       )
     }
+    await refuseFrozen(transaction, volume.host)
     const type = await typeFacts(transaction, volume.volume_type_id)
     const problem = sizeLimitProblem(sizeGib, type?.extraSpecs ?? {})
     if (problem !== undefined) throw new Invalid(problem)

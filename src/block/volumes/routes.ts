@@ -1,9 +1,9 @@
-import { NotFound } from '../../kernel/errors.ts'
 import type { Block } from '../context.ts'
 import { type Action, accepted, actionRoute, type Operation, operation, parameter } from '../operation.ts'
 import { isAllowed } from '../policy.ts'
 import { createVolume } from './create.ts'
 import { deleteVolume } from './delete.ts'
+import { volumeEncryptionOperations } from './encryption.ts'
 import { answerVolumeList, answerVolumeSummary, flag } from './list.ts'
 import { changeMetadata, metadataItem, metadataTag, onlyItem, showMetadata, without } from './metadata.ts'
 import { attachmentsByVolume, getVolume, volumeNotFound } from './queries.ts'
@@ -16,6 +16,7 @@ export function volumeOperations(block: Block, actions: readonly Action[]): read
   return [
     ...resourceOperations(block),
     ...metadataOperations(block),
+    ...volumeEncryptionOperations(block),
     actionRoute('/volumes/:id/action', actions),
   ]
 }
@@ -34,8 +35,9 @@ function resourceOperations(block: Block): readonly Operation[] {
       method: 'POST',
       path: '/volumes',
       body: createVolumeBody,
-      async run(request, { volume }) {
-        const row = await createVolume(block, request, volume)
+      async run(request, { volume, ...outside }) {
+        const hints = outside['OS-SCH-HNT:scheduler_hints'] ?? outside.scheduler_hints
+        const row = await createVolume(block, request, volume, hints)
         return { status: 202, body: `{"volume":${volumeJson(row, [], request, 'create')}}` }
       },
     }),
@@ -68,24 +70,6 @@ function resourceOperations(block: Block): readonly Operation[] {
         const cascade = flag(request, 'cascade')
         await deleteVolume(block, request, parameter(request, 'id'), { force, cascade })
         return accepted
-      },
-    },
-    {
-      method: 'GET',
-      path: '/volumes/:id/encryption',
-      async run(request) {
-        const row = await getVolume(block.db, request, parameter(request, 'id'))
-        return { status: 200, body: { encryption_key_id: row.encryption_key_id } }
-      },
-    },
-    {
-      method: 'GET',
-      path: '/volumes/:id/encryption/:key',
-      async run(request) {
-        const row = await getVolume(block.db, request, parameter(request, 'id'))
-        const key = parameter(request, 'key')
-        if (key !== 'encryption_key_id') throw new NotFound(`Encryption item ${key} was not found.`)
-        return { status: 200, body: JSON.stringify(row.encryption_key_id) }
       },
     },
   ]

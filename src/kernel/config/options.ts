@@ -148,6 +148,25 @@ export const dictionary = (
     ),
   )
 
+/** A JSON object. */
+export const json = (
+  name: string,
+  extras: Extras<Readonly<Record<string, unknown>>>,
+): Option<Readonly<Record<string, unknown>>> =>
+  option<Readonly<Record<string, unknown>>>('JSON', name, extras, {}, (value) => {
+    if (value === '') return {}
+    let parsed: unknown
+    try {
+      parsed = JSON.parse(value)
+    } catch {
+      throw new Invalid(`expected JSON, not '${value}'`)
+    }
+    if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
+      throw new Invalid(`expected a JSON object, not '${value}'`)
+    }
+    return { ...parsed }
+  })
+
 /** An option that may stand in the file several times, once for each value. */
 export const multiple = (name: string, extras: Extras<readonly string[]>): Option<readonly string[]> => ({
   ...option<readonly string[]>('string, may be repeated', name, extras, [], (value) => [value]),
