@@ -103,7 +103,7 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
   })
 
   /** Chooses a pool and writes it into the row. @returns undefined when the volume is gone meanwhile */
-  async function place(volume: VolumeRow, hints: string | null, job: Job): Promise<string | undefined> {
+  async function place(volume: VolumeRow, hints: string | undefined, job: Job): Promise<string | undefined> {
     const source = await sourceHost(volume)
     const placement = {
       ...(await placementOf(volume, hints)),
@@ -130,7 +130,7 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
   }
 
   /** What the scheduler is told of a volume. */
-  async function placementOf(volume: VolumeRow, hints: string | null): Promise<Placement> {
+  async function placementOf(volume: VolumeRow, hints: string | undefined): Promise<Placement> {
     const type = await typeFacts(block.db, volume.volume_type_id)
     const wire = hints ? (JSON.parse(hints) as WireHints) : {} // an object: the schema of the request saw to it
     return {
@@ -237,7 +237,7 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
   async function tryElsewhere(
     volume: VolumeRow,
     host: string,
-    hints: string | null,
+    hints: string | undefined,
     error: unknown,
     job: Job,
   ): Promise<boolean> {

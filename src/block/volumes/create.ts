@@ -23,11 +23,11 @@ import type { CreateVolume } from './schemas.ts'
 
 /** What the job that makes a volume is told; everything else is in the row. */
 export interface CreateVolumePayload {
-  readonly [key: string]: string | null
+  readonly [key: string]: string | null | undefined
   readonly volumeId: string
   readonly imageId: string | null
   /** JSON of the request's scheduler hints, if it had any. */
-  readonly hints: string | null
+  readonly hints?: string
 }
 
 /** Where the bytes of a new volume come from. */
@@ -97,7 +97,7 @@ export async function createVolume(
     const payload: CreateVolumePayload = {
       volumeId: id,
       imageId: source.kind === 'image' ? source.image.id : null,
-      hints: hints ? JSON.stringify(hints) : null,
+      ...(hints ? { hints: JSON.stringify(hints) } : {}),
     }
     await enqueue(block, transaction, 'volume.create', {
       resource: `volume:${origin?.volumeId ?? id}`, // in turn with whatever happens to the source
