@@ -1,8 +1,6 @@
 import { GiB } from '../../kernel/bytes.ts'
 import { satisfies } from './extra-spec.ts'
 
-export { schedule } from './schedule.ts'
-
 /** A pool as the scheduler sees it: plain values. Sizes are bytes. */
 export interface Candidate {
   /** `host@backend#pool`. */

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { GiB } from '../../kernel/bytes.ts'
 import { satisfies } from './extra-spec.ts'
-import { type Candidate, schedule, sizeLimitProblem } from './pools.ts'
+import { type Candidate, sizeLimitProblem } from './pools.ts'
+import { schedule } from './schedule.ts'
 
 function pool(host: string, facts: Partial<Candidate> = {}): Candidate {
   return {
