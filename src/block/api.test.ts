@@ -158,7 +158,7 @@ onEachEngine((engine) => {
     assert.equal((await block.request('admin', 'DELETE', `${path}/extra_specs/b`)).status, 202)
     assert.equal((await block.request('admin', 'GET', `${path}/extra_specs/b`)).status, 404)
     assert.equal((await block.request('admin', 'DELETE', `${path}/extra_specs/a`)).status, 202)
-    assert.equal((await block.request('member', 'POST', '/volumes', volume)).status, 202)
+    assert.equal((await block.request('stranger', 'POST', '/volumes', volume)).status, 202)
     await block.idle()
     assert.equal((await block.request('admin', 'DELETE', path)).status, 400, 'it is in use')
     const specs = { body: { extra_specs: { c: '3' } } }
@@ -206,5 +206,45 @@ onEachEngine((engine) => {
     await block.idle()
     const after = (await block.request('member', 'GET', `${path}?usage=true`)).body.quota_set
     assert.equal(after.gigabytes.in_use, 0)
+  })
+
+  test(`bodies have a limit, health can be switched off by a file, on ${engine.name}`, async () => {
+    await using block = await startTestBlock(engine, {
+      config: {
+        DEFAULT: { enabled_backends: 'first' },
+        first: { volume_driver: 'memory' },
+        oslo_middleware: { max_request_body_size: '200' },
+        healthcheck: { disable_by_file_path: import.meta.filename },
+      },
+    })
+    const tooLarge = await block.request('admin', 'POST', '/volumes', {
+      body: { volume: { size: 1, description: 'x'.repeat(200) } },
+    })
+    assert.equal(tooLarge.status, 413)
+    const health = await block.request(undefined, 'GET', '/healthcheck', { unversioned: true })
+    assert.equal(health.status, 503)
+    assert.equal(health.text, 'DISABLED BY FILE')
+  })
+
+  test(`pages of allowed origins may use the API, others not, on ${engine.name}`, async () => {
+    await using block = await startTestBlock(engine, {
+      config: {
+        DEFAULT: { enabled_backends: 'first' },
+        first: { volume_driver: 'memory' },
+        cors: { allowed_origin: 'https://console.example' },
+      },
+    })
+    const ask = (origin: string) => block.request('member', 'GET', '/volumes', { headers: { origin } })
+    const allowed = await ask('https://console.example')
+    assert.equal(allowed.headers['access-control-allow-origin'], 'https://console.example')
+    assert.equal(allowed.headers['vary'], 'OpenStack-API-Version, Origin')
+    assert.equal((await ask('https://other.example')).headers['access-control-allow-origin'], undefined)
+    const preflight = await block.service.api.inject({
+      method: 'OPTIONS',
+      url: '/v3/volumes',
+      headers: { origin: 'https://console.example', 'access-control-request-method': 'POST' },
+    })
+    assert.equal(preflight.statusCode, 200)
+    assert.match(String(preflight.headers['access-control-allow-headers']), /X-Auth-Token/)
   })
 })

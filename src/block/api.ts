@@ -1,9 +1,11 @@
+import { existsSync } from 'node:fs'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Forbidden, Invalid, NotFound, Unauthenticated } from '../kernel/errors.ts'
 import { type ApiServer, createApiServer } from '../kernel/http/api-server.ts'
 import { clientSignal } from '../kernel/http/client-signal.ts'
 import type { Identity, TokenValidator } from '../kernel/http/request-context.ts'
 import type { Logger } from '../kernel/log.ts'
+import { allowOrigins } from './cors.ts'
 import { sendFault, UnsupportedMediaType } from './faults.ts'
 import { Links, linkPrefix } from './links.ts'
 import { latestMinor, requestedMinor } from './microversion.ts'
@@ -32,10 +34,11 @@ export function createBlockApi(options: {
   operations: readonly Operation[]
 }): ApiServer {
   const { settings, tokens, policy } = options
-  const app = createApiServer({ log: options.log })
+  const app = createApiServer({ log: options.log, bodyLimit: settings.maxRequestBodyBytes })
   const authenticated = new WeakMap<FastifyRequest, Authenticated>()
 
   readJson(app)
+  allowOrigins(app, settings.cors)
   app.setErrorHandler(sendFault)
   app.setNotFoundHandler((request, reply) =>
     sendFault(new NotFound('The resource could not be found.'), request, reply),
@@ -47,7 +50,17 @@ export function createBlockApi(options: {
   const prefixOf = (request: FastifyRequest) => linkPrefix(request, settings.publicEndpoint)
   app.get('/', async (request, reply) => sendJson(reply, 300, versionsDocument(prefixOf(request))))
   app.get('/v3', async (request, reply) => sendJson(reply, 200, versionsDocument(prefixOf(request))))
-  app.get('/healthcheck', async (_request, reply) => reply.type('text/plain').send('OK'))
+  app.route({
+    method: ['GET', 'HEAD'],
+    url: '/healthcheck',
+    handler: async (request, reply) => {
+      const { disableByFilePath } = settings
+      const disabled = disableByFilePath !== undefined && existsSync(disableByFilePath)
+      if (disabled) return reply.code(503).type('text/plain').send('DISABLED BY FILE')
+      if (request.method === 'HEAD') return reply.code(204).send()
+      return reply.type('text/plain').send('OK')
+    },
+  })
 
   async function authenticate(
     request: FastifyRequest,
@@ -64,7 +77,11 @@ export function createBlockApi(options: {
       if (!(error instanceof Unauthenticated)) throw error
       return refuseUnauthenticated(request, reply)
     }
-    reply.header('vary', 'OpenStack-API-Version')
+    const varying = reply.getHeader('vary')
+    reply.header(
+      'vary',
+      varying === undefined ? 'OpenStack-API-Version' : `OpenStack-API-Version, ${varying}`,
+    )
     const header = request.headers['openstack-api-version']
     const minor = requestedMinor(Array.isArray(header) ? header.join(',') : header)
     reply.header('openstack-api-version', `volume 3.${minor}`)

@@ -119,10 +119,67 @@ const authtokenOptions = {
   }),
 } as const
 
+const middlewareOptions = {
+  maxRequestBodyBytes: integer('max_request_body_size', {
+    help: 'Bytes of the largest request body.',
+    default: 114_688,
+    min: 1,
+    deprecatedNames: ['DEFAULT/osapi_max_request_body_size'],
+  }),
+} as const
+
+const healthcheckOptions = {
+  disableByFilePath: optionalText('disable_by_file_path', {
+    help: 'While this file exists, /healthcheck answers 503.',
+  }),
+} as const
+
+const corsOptions = {
+  allowedOrigin: list('allowed_origin', {
+    help: 'Origins whose pages may use the API from a browser; * is all. None without.',
+  }),
+  allowCredentials: boolean('allow_credentials', { help: 'Browsers may send cookies.', default: true }),
+  exposeHeaders: list('expose_headers', {
+    help: 'Headers of answers that pages may read.',
+    default: ['X-OpenStack-Request-ID', 'OpenStack-API-Version'],
+  }),
+  maxAgeSeconds: seconds('max_age', { help: 'How long browsers remember a preflight.', default: 3600 }),
+  allowMethods: list('allow_methods', {
+    help: 'Methods that pages may use.',
+    default: ['GET', 'PUT', 'POST', 'DELETE', 'PATCH', 'HEAD'],
+  }),
+  allowHeaders: list('allow_headers', {
+    help: 'Headers that pages may send.',
+    default: [
+      'Content-Type',
+      'X-Auth-Token',
+      'X-Identity-Status',
+      'X-Roles',
+      'X-Service-Catalog',
+      'X-User-Id',
+      'X-Tenant-Id',
+      'X-OpenStack-Request-ID',
+      'X-Trace-Info',
+      'X-Trace-HMAC',
+      'OpenStack-API-Version',
+    ],
+  }),
+} as const
+
+/** The `[cors]` section. */
+export type CorsSettings = ReturnType<typeof readCors>
+
+function readCors(config: Config) {
+  return config.read('cors', corsOptions)
+}
+
 /** What `cinder.conf` says outside the sections of backends. */
 export interface BlockSettings extends ReturnType<typeof readDefaults> {
   readonly wwwAuthenticateUri: string
   readonly scheduler: SchedulerRules
+  readonly maxRequestBodyBytes: number
+  readonly disableByFilePath: string | undefined
+  readonly cors: CorsSettings
 }
 
 function readDefaults(config: Config) {
@@ -134,6 +191,9 @@ export function readBlockSettings(config: Config): BlockSettings {
   return {
     ...defaults,
     ...config.read('keystone_authtoken', authtokenOptions),
+    ...config.read('oslo_middleware', middlewareOptions),
+    ...config.read('healthcheck', healthcheckOptions),
+    cors: readCors(config),
     scheduler: schedulerRules(defaults),
   }
 }

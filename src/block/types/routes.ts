@@ -70,12 +70,6 @@ export function typeOperations(block: Block): readonly Operation[] {
           isPublic: booleanOf(body['os-volume-type-access:is_public'] ?? true),
           extraSpecs: body.extra_specs ?? {},
         })
-        if (row.is_public === 0) {
-          await block.db
-            .insertInto('volume_type_projects')
-            .values({ volume_type_id: row.id, project_id: request.projectId })
-            .execute()
-        }
         return { status: 200, body: { volume_type: typeView(row, request, 'create') } }
       },
     }),
