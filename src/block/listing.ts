@@ -112,6 +112,13 @@ export async function selectPage<Row>(
 }
 
 function after(sort: readonly SortBy[], marker: Record<string, unknown>): Condition {
+  const [first] = sort
+  if (first !== undefined && sort.every((by) => by.direction === first.direction)) {
+    // compared as a whole, which both engines do by an index
+    const columns = sql.join(sort.map(sortable))
+    const values = sql.join(sort.map((_by, i) => sql`${marker[`sort_${i}`]}`))
+    return sql<SqlBool>`(${columns}) ${sql.raw(first.direction === 'asc' ? '>' : '<')} (${values})`
+  }
   const alternatives = sort.map((by, i) => {
     const equal = sort
       .slice(0, i)
@@ -180,6 +187,12 @@ export function jsonText(
 ): RawBuilder<string | null> {
   if (engine === 'postgres') return sql`(${sql.ref(column)}::jsonb ->> ${key}::text)`
   return sql`json_extract(${sql.ref(column)}, ${`$."${key.replaceAll('"', '')}"`})`
+}
+
+/** A text column equals a value; written as lists are sorted, so that both go by the same index. */
+export function equals(column: string, value: string): Condition {
+  if (value === '') return sql<SqlBool>`${sql.ref(column)} = ''`
+  return sql<SqlBool>`coalesce(${sql.ref(column)}, '') = ${value}`
 }
 
 /** Nothing matches. */

@@ -1,6 +1,6 @@
 import { type SqlBool, sql } from 'kysely'
 import { Invalid } from '../../kernel/errors.ts'
-import { type Condition, contains, jsonText, never, type SortColumns } from '../listing.ts'
+import { type Condition, contains, equals, jsonText, never, type SortColumns } from '../listing.ts'
 import type { BlockRequest } from '../operation.ts'
 import { parsePythonLiteral, parsePythonStringMap } from '../python-literal.ts'
 import { queryBoolean } from '../validation.ts'
@@ -22,6 +22,9 @@ export const volumeSortColumns: SortColumns = {
   updated_at: { column: 'updated_at', kind: 'text' },
   volume_type_id: { column: 'volume_type_id', kind: 'text' },
 }
+
+/** Columns that have an index in their sorting form. */
+const sortedAsNull = ['name', 'availability_zone', 'host', 'volume_type_id']
 
 /** What those who are not admins may filter volumes by. @see specification 1.9 */
 export const volumeFilters: readonly string[] = [
@@ -98,7 +101,7 @@ export function volumeCondition(
     if (list.length === 0) return never
     return sql<SqlBool>`${sql.ref(column)} in (${sql.join(list.map((item) => sql`${String(item)}`))})`
   }
-  return sql<SqlBool>`${sql.ref(column)} = ${value}`
+  return sortedAsNull.includes(column) ? equals(column, value) : sql<SqlBool>`${sql.ref(column)} = ${value}`
 }
 
 /** All pairs of a Python dictionary, each in one of the columns. */
