@@ -25,6 +25,11 @@ onEachEngine((engine) => {
     })
     assert.deepEqual(put.body, { encryption: { key_size: 512 } })
     assert.equal((await block.request('member', 'GET', path)).status, 403)
+    const unkeyed = await block.request('admin', 'POST', '/volumes', {
+      body: { volume: { size: 1, volume_type: 'safe' } },
+    })
+    assert.equal(unkeyed.status, 400, 'nobody keeps keys')
+    assert.match(unkeyed.body.badRequest.message, /key manager/)
     assert.equal((await block.request('admin', 'DELETE', `${path}/provider`)).status, 202)
     assert.equal((await block.request('admin', 'DELETE', `${path}/provider`)).status, 404)
 
