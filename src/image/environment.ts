@@ -2,12 +2,14 @@ import type { Kysely } from 'kysely'
 import type { RequestContext } from '../kernel/http/request-context.ts'
 import type { JobQueue } from '../kernel/jobs/job-queue.ts'
 import type { Logger } from '../kernel/log.ts'
+import { Secret } from '../kernel/secret.ts'
 import type { ImageCache } from './cache/image-cache.ts'
 import type { CacheSettings } from './cache/options.ts'
 import type { DigestPool } from './data/digest-pool.ts'
 import type { Staging } from './data/staging.ts'
 import type { Uploads } from './data/uploads.ts'
 import type { ImageTables } from './db/tables.ts'
+import type { Requester } from './image-store.ts'
 import type { ImportSettings } from './import/options.ts'
 import type { RunningImports } from './import/running.ts'
 import type { Notifications } from './notifications.ts'
@@ -64,4 +66,10 @@ export interface ImageRequest extends RequestContext {
   /** Aborted when the client is gone. */
   readonly signal: AbortSignal
   readonly log: Logger
+}
+
+/** On whose behalf stores are called for a request; nobody's, where the token is for no project. */
+export function requesterOf({ identity, token }: RequestContext): Requester | undefined {
+  const { projectId, userId } = identity
+  return projectId === undefined ? undefined : { projectId, userId, token: new Secret(token) }
 }

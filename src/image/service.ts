@@ -61,6 +61,8 @@ export interface ImageServiceOptions {
   readonly imageEndpoint?: ImageEndpoint
   /** The limits of projects, for `use_keystone_limits`. */
   readonly limits?: LimitSource
+  /** The Identity API that tokens are from, for stores that act for the requester. */
+  readonly identityUrl?: string
   readonly now?: () => Date
 }
 
@@ -87,6 +89,7 @@ export async function createImageService(options: ImageServiceOptions): Promise<
     definitions: options.imageStores,
     stateDirectory: options.stateDirectory,
     initiatorName: options.initiatorName,
+    identityUrl: options.identityUrl,
     log,
   })
   const db = database.kysely

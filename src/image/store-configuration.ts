@@ -69,6 +69,7 @@ export function configureStores(options: {
   definitions: readonly AnyImageStoreDefinition[]
   stateDirectory: string
   initiatorName: string
+  identityUrl?: string | undefined
   log: Logger
 }): StoreRegistry {
   const { config } = options
@@ -79,25 +80,27 @@ export function configureStores(options: {
   const sectionOf = (id: string) => (multiStore ? id : 'glance_store')
 
   checkDirectories(options, choices, multiStore)
+  checkReadOnly(choices, defaultId, multiStore)
+  const occupied = new Map<string, string>()
   const stores = choices.map(({ id, definition }): ConfiguredStore => {
     const section = sectionOf(id)
     const inherit = multiStore ? ['backend_defaults'] : []
     const { description, weight } = config.read(section, storeOptions, inherit)
+    if (!config.has(section) && multiStore) {
+      options.log.warn({ store: id }, `there is no section [${id}]: the store runs with its defaults`)
+    }
     const settings = config.read<object>(section, definition.options, inherit)
+    refuseShared(occupied, section, definition, settings)
     const store = definition.create(settings, {
       name: id,
+      multiStore,
       initiatorName: options.initiatorName,
       stateDirectory: options.stateDirectory,
+      identityUrl: options.identityUrl,
+      log: options.log,
     })
-    return {
-      id,
-      type: definition.type,
-      schemes: definition.schemes,
-      description,
-      weight,
-      readOnly: definition.readOnly ?? false,
-      store,
-    }
+    const { type, schemes, readOnly = false } = definition
+    return { id, type, schemes, readOnly, description, weight, store }
   })
   const chosen = stores.find((store) => store.id === defaultId)
   if (chosen === undefined) throw new Misconfigured('No image store is configured.')
@@ -127,8 +130,8 @@ function backends(
     }
     const definition = definitions.find((candidate) => candidate.type === type)
     if (definition === undefined) {
-      const known = definitions.map((candidate) => candidate.type).join(', ')
-      throw wrong('DEFAULT', 'enabled_backends', `there is no store type '${type}'; there are ${known}.`)
+      const known = definitions.map((candidate) => candidate.type)
+      throw unknownType('DEFAULT', 'enabled_backends', type, known)
     }
     choices.push({ id, definition })
   }
@@ -154,18 +157,15 @@ function singleStore(options: {
   const { stores, defaultStore } = options.config.read('glance_store', singleStoreOptions)
   const find = (name: string) =>
     options.definitions.find((candidate) => candidate.type === name || candidate.schemes.includes(name))
+  const known = options.definitions.map((candidate) => candidate.type)
   const main = find(defaultStore)
   if (main === undefined) {
-    const known = options.definitions.map((candidate) => candidate.type).join(', ')
-    throw wrong(
-      'glance_store',
-      'default_store',
-      `there is no store type '${defaultStore}'; there are ${known}.`,
-    )
+    throw unknownType('glance_store', 'default_store', defaultStore, known)
   }
   const choices: StoreChoice[] = [{ id: main.type, definition: main }]
   for (const name of stores) {
     const definition = find(name)
+    if (name === 'sheepdog') throw unknownType('glance_store', 'stores', name, known)
     if (definition === undefined) {
       options.log.warn({ store: name }, 'the image store type is not known, and is left out')
     } else if (!choices.some((choice) => choice.definition === definition)) {
@@ -173,6 +173,57 @@ function singleStore(options: {
     }
   }
   return choices
+}
+
+/** A read-only store takes no uploads, and a second one could not be told from the first. */
+function checkReadOnly(
+  choices: readonly StoreChoice[],
+  defaultId: string | undefined,
+  multiStore: boolean,
+): void {
+  const readOnly = choices.filter(({ definition }) => definition.readOnly === true)
+  const [first, second] = readOnly
+  const [section, option] = multiStore
+    ? (['glance_store', 'default_backend'] as const)
+    : (['glance_store', 'default_store'] as const)
+  if (first !== undefined && second !== undefined) {
+    throw wrong(
+      'DEFAULT',
+      'enabled_backends',
+      `'${first.id}' and '${second.id}' are both of type ${second.definition.type}; there can be one such store only.`,
+    )
+  }
+  if (first !== undefined && first.id === defaultId) {
+    throw wrong(section, option, `'${first.id}' is read-only, and cannot be the store of uploads.`)
+  }
+}
+
+/** Two stores on the same storage would destroy each other's images. */
+function refuseShared(
+  occupied: Map<string, string>,
+  section: string,
+  definition: AnyImageStoreDefinition,
+  settings: object,
+): void {
+  const place = definition.occupies?.(settings)
+  if (place === undefined) return
+  const key = `${definition.type} ${place}`
+  const other = occupied.get(key)
+  if (other !== undefined) {
+    throw new Misconfigured(
+      `[${section}] and [${other}] are stores of type ${definition.type} on the same storage (${place}); each store needs a place of its own.`,
+      { details: { section, other } },
+    )
+  }
+  occupied.set(key, section)
+}
+
+/** @throws Misconfigured */
+function unknownType(section: string, option: string, type: string, known: readonly string[]): Misconfigured {
+  if (type === 'sheepdog') {
+    return wrong(section, option, 'the store type sheepdog no longer exists: Sheepdog was given up in 2020.')
+  }
+  return wrong(section, option, `there is no store type '${type}'; there are ${known.join(', ')}.`)
 }
 
 /** Two stores in one directory, or in one another's, would destroy each other's images. */

@@ -11,7 +11,7 @@ import { openJobQueue } from '../kernel/jobs/open-job-queue.ts'
 import { processLocks } from '../kernel/locks/locks.ts'
 import { type Logger, silentLogger } from '../kernel/log.ts'
 import type { ImageTables } from './db/tables.ts'
-import type { AnyImageStoreDefinition } from './image-store.ts'
+import type { AnyImageStoreDefinition, StorePlace } from './image-store.ts'
 import { createImageService, type ImageService } from './service.ts'
 import { imageStores } from './stores/index.ts'
 
@@ -46,6 +46,18 @@ export const testTokens: TokenValidator = {
     if (found === undefined) throw new Unauthenticated('The token is not valid.')
     return found
   },
+}
+
+/** Where a store of a test runs. */
+export function testPlace(name: string, more: Partial<StorePlace> = {}): StorePlace {
+  return {
+    name,
+    multiStore: true,
+    initiatorName: 'iqn.2026-11.org.emberglass:test',
+    stateDirectory: tmpdir(),
+    log: silentLogger(),
+    ...more,
+  }
 }
 
 /** An image service for one test, with a directory of its own. */

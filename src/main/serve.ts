@@ -97,6 +97,7 @@ export async function serve(options: {
       initiatorName: options.initiatorName,
       imageEndpoint: (where, token, signal) =>
         keystoneTokenSession({ authUrl: identityUrl, token }).endpoint({ type: 'image', ...where }, signal),
+      identityUrl,
     }),
   )
 

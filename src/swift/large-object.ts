@@ -3,7 +3,7 @@ import { createReadStream, createWriteStream } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
-import { type Bytes, counted, watchBytes } from '../kernel/bytes.ts'
+import { type Bytes, counted, exactBytes } from '../kernel/bytes.ts'
 import type { Call } from '../kernel/call.ts'
 import { BackendError, Conflict, messageOf, NotFound, StorageError } from '../kernel/errors.ts'
 import type { SwiftClient } from './client.ts'
@@ -21,6 +21,8 @@ export interface LargeObject {
   readonly name: string
   /** Bytes of one segment; the last is shorter. */
   readonly segmentBytes: number
+  /** When it is known: another length is refused with Invalid. */
+  readonly sizeBytes?: number | undefined
   /** Of a dynamic one the manifest names a prefix, of a static one each segment. */
   readonly manifest: 'dynamic' | 'static'
   /** Keeps each segment there until Swift has it, so that it can be sent again. */
@@ -40,11 +42,11 @@ export async function putLargeObject(
   call: Call,
 ): Promise<number> {
   const { container, name, manifest } = object
-  const source = watchBytes(data)
+  const source = object.sizeBytes === undefined ? data : exactBytes(data, object.sizeBytes)
   const written: { path: string; etag: string; size_bytes: number }[] = []
   let sizeBytes = 0
   try {
-    for await (const segment of segments(source.bytes, object.segmentBytes)) {
+    for await (const segment of segments(source, object.segmentBytes)) {
       call.signal.throwIfAborted()
       const segmentName = `${name}-${String(written.length + 1).padStart(5, '0')}`
       const entry = { path: `/${container}/${segmentName}`, etag: '', size_bytes: 0 }

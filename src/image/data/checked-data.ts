@@ -39,6 +39,7 @@ export class CheckedData implements Disposable {
   #sizeBytes = 0
   #virtualSizeBytes: number | undefined
   #complete = false
+  #finished: Promise<readonly string[]> | undefined
 
   constructor(source: Bytes, checks: DataChecks, pool: DigestPool) {
     this.#source = source
@@ -72,10 +73,11 @@ export class CheckedData implements Disposable {
     this.#complete = true
   }
 
-  /** Call it when the store has taken everything. */
+  /** Call it when the data has been pulled to its end. */
   async facts(): Promise<DataFacts> {
     if (!this.#complete) throw new Invalid('The image store did not take all of the data.')
-    const [checksum = '', hashValue = ''] = await this.#digests.finish()
+    this.#finished ??= this.#digests.finish()
+    const [checksum = '', hashValue = ''] = await this.#finished
     return { sizeBytes: this.#sizeBytes, virtualSizeBytes: this.#virtualSizeBytes, checksum, hashValue }
   }
 

@@ -1,6 +1,6 @@
 import type { ByteRange, Bytes } from '../../kernel/bytes.ts'
 import { Forbidden, Invalid, messageOf, NotFound } from '../../kernel/errors.ts'
-import type { Environment, ImageRequest } from '../environment.ts'
+import { type Environment, type ImageRequest, requesterOf } from '../environment.ts'
 import { detailed, findAllowed } from '../images/access.ts'
 import type { Image } from '../images/queries.ts'
 
@@ -50,7 +50,7 @@ export async function downloadImage(
     image,
     sizeBytes,
     async open(range) {
-      const call = { signal: request.signal, log: request.log }
+      const call = { signal: request.signal, log: request.log, requester: requesterOf(request) }
       const cache = environment.cacheSettings.onDownload ? environment.cache : undefined
       const cached = await cache?.open(image, range, call)
       if (cached !== undefined) return cached

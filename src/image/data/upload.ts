@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import type { Bytes } from '../../kernel/bytes.ts'
-import { Conflict, Invalid, messageOf, OverQuota } from '../../kernel/errors.ts'
-import type { Environment, ImageRequest } from '../environment.ts'
+import { BackendError, Conflict, Invalid, messageOf, OverQuota } from '../../kernel/errors.ts'
+import { type Environment, type ImageRequest, requesterOf } from '../environment.ts'
 import { gone } from '../faults.ts'
+import type { PutCall, StoredImage } from '../image-store.ts'
 import { detailed, findAllowed } from '../images/access.ts'
 import { type ImageRow, insertLocation } from '../images/queries.ts'
 import { SignatureVerifier, signatureOf } from '../signatures/verifier.ts'
@@ -47,7 +48,6 @@ export async function uploadImage(
 
   using running = environment.uploads.begin()
   await beginSaving(environment, imageId, running.id, running.aliveUntil)
-  const call = { signal: request.signal, log: request.log }
   let location: string | undefined
   try {
     using checked = new CheckedData(
@@ -65,9 +65,17 @@ export async function uploadImage(
       },
       environment.digests,
     )
+    const call: PutCall = {
+      signal: request.signal,
+      log: request.log,
+      requester: requesterOf(request),
+      diskFormat: row.disk_format ?? undefined,
+      checksum: async () => (await checked.facts()).checksum,
+    }
     const stored = await store.put(imageId, checked.bytes(), expectedBytes, call)
     location = stored.location
     const facts = await checked.facts()
+    requireSame(stored, facts, target)
     await finishSaving(environment, imageId, running.id, target, location, facts)
     request.log.info(
       { imageId, store: target.id, sizeBytes: facts.sizeBytes, requestId: request.requestId },
@@ -92,6 +100,15 @@ async function verifierOf(
   const { certificateId } = facts
   const certificate = await environment.keys.certificate(certificateId, request.token, request.signal)
   return new SignatureVerifier(facts, certificate)
+}
+
+/** @throws BackendError when the storage says that it has other bytes than it was sent */
+function requireSame(stored: StoredImage, facts: DataFacts, target: ConfiguredStore): void {
+  if (stored.md5 === undefined || stored.md5 === facts.checksum) return
+  throw new BackendError(`The image store ${target.id} did not keep what it was sent.`, {
+    left: 'partial',
+    details: { sent: facts.checksum, kept: stored.md5 },
+  })
 }
 
 /** One of several uploads wins. @throws Conflict */

@@ -1,8 +1,11 @@
 import type { AnyImageStoreDefinition } from '../image-store.ts'
 import datera from './datera/definition.ts'
 import file from './file.ts'
+import http from './http/definition.ts'
 import memory from './memory.ts'
 import rbd from './rbd/definition.ts'
+import s3 from './s3/definition.ts'
+import swift from './swift/definition.ts'
 
 /** Every type that `enabled_backends = name:type` may name. */
-export const imageStores: readonly AnyImageStoreDefinition[] = [datera, file, memory, rbd]
+export const imageStores: readonly AnyImageStoreDefinition[] = [datera, file, http, memory, rbd, s3, swift]

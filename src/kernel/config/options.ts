@@ -24,6 +24,12 @@ export interface Option<Value> {
 /** The options of a group, by the property each becomes. */
 export type OptionSet<Settings> = { readonly [Key in keyof Settings]: Option<Settings[Key]> }
 
+/** What the code receives when nothing is configured. */
+export function defaultsOf<Settings>(options: OptionSet<Settings>): Settings {
+  const defaults = Object.entries<Option<unknown>>(options).map(([key, each]) => [key, each.default])
+  return Object.fromEntries(defaults) as Settings // the same keys, each with its own default
+}
+
 interface Extras<Value> {
   readonly help: string
   readonly default?: Value
