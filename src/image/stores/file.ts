@@ -15,7 +15,7 @@ import {
 } from 'node:fs/promises'
 import { basename, dirname, join, resolve, sep } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { type ByteRange, type Bytes, MiB } from '../../kernel/bytes.ts'
+import { type ByteRange, type Bytes, MiB, watchBytes } from '../../kernel/bytes.ts'
 import type { Call } from '../../kernel/call.ts'
 import {
   BackendError,
@@ -95,15 +95,12 @@ export class FileStore implements ImageStore {
     const root = await this.#chooseRoot(sizeBytes)
     const path = join(root, imageId)
     const partial = join(root, `.${imageId}.${randomBytes(8).toString('hex')}.part`)
-    let sourceFailure: { readonly error: unknown } | undefined
-    const source = watched(data, (error) => {
-      sourceFailure = { error }
-    })
+    const source = watchBytes(data)
     try {
       const file = await open(partial, 'wx', this.#settings.fileMode ?? 0o666)
       try {
         if (this.#settings.fileMode !== undefined) await file.chmod(this.#settings.fileMode)
-        const written = await writeFile(file, source, call, {
+        const written = await writeFile(file, source.bytes, call, {
           zeroChunkBytes: this.#settings.thinProvisioning ? this.#settings.chunkBytes : undefined,
         })
         await file.sync()
@@ -115,9 +112,7 @@ export class FileStore implements ImageStore {
       }
     } catch (error) {
       await unlinkIfThere(partial)
-      throw sourceFailure !== undefined && sourceFailure.error === error
-        ? error
-        : asKernelError(error, 'written')
+      throw source.threw(error) ? error : asKernelError(error, 'written')
     }
   }
 
@@ -243,16 +238,6 @@ export class FileStore implements ImageStore {
       if (isCode(error, 'ENOENT')) throw new NotFound('The image data is not in the store.', { cause: error })
       throw asKernelError(error, 'read')
     }
-  }
-}
-
-/** Tells what the data's own iteration threw from what the file system did. */
-async function* watched(data: Bytes, onError: (error: unknown) => void): Bytes {
-  try {
-    yield* data
-  } catch (error) {
-    onError(error)
-    throw error
   }
 }
 

@@ -1,4 +1,5 @@
 import type { AnyImageStoreDefinition } from '../image-store.ts'
+import cinder from './cinder/definition.ts'
 import datera from './datera/definition.ts'
 import file from './file.ts'
 import http from './http/definition.ts'
@@ -8,4 +9,13 @@ import s3 from './s3/definition.ts'
 import swift from './swift/definition.ts'
 
 /** Every type that `enabled_backends = name:type` may name. */
-export const imageStores: readonly AnyImageStoreDefinition[] = [datera, file, http, memory, rbd, s3, swift]
+export const imageStores: readonly AnyImageStoreDefinition[] = [
+  cinder,
+  datera,
+  file,
+  http,
+  memory,
+  rbd,
+  s3,
+  swift,
+]

@@ -7,4 +7,5 @@ export default defineImageStore<DateraStoreSettings>({
   schemes: ['datera'],
   options: dateraStoreOptions,
   create: (settings, { initiatorName }) => new DateraStore(settings, initiatorName),
+  occupies: ({ host, tenant }) => `${host}, tenant ${tenant ?? '/root'}`,
 })

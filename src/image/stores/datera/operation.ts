@@ -25,6 +25,8 @@ export interface StoreOperation {
 export interface ImageFacts {
   /** Exact bytes; absent while the image is being written. */
   readonly length: number | undefined
+  /** MD5, hexadecimal, of all of them. Images of older versions of this store have none. */
+  readonly checksum: string | undefined
   /** Whether an image store has made it. */
   readonly isImage: boolean
 }
@@ -38,6 +40,7 @@ export async function imageFacts(
   const length = Number(metadata['length'] ?? Number.NaN)
   return {
     length: Number.isSafeInteger(length) && length >= 0 ? length : undefined,
+    checksum: /^[0-9a-f]{32}$/.test(metadata['checksum'] ?? '') ? metadata['checksum'] : undefined,
     isImage: metadata['type'] === 'image',
   }
 }
@@ -66,11 +69,11 @@ export async function findImage(
 export async function requireImage(
   operation: StoreOperation,
   imageId: string,
-): Promise<{ appInstance: AppInstance; length: number }> {
+): Promise<{ appInstance: AppInstance; length: number; checksum: string | undefined }> {
   const found = await findImage(operation, imageId)
   const length = found?.facts.length
   if (found === undefined || length === undefined) {
     throw new NotFound(`Image ${imageId} is not in the store.`, { details: { imageId } })
   }
-  return { appInstance: found.appInstance, length }
+  return { appInstance: found.appInstance, length, checksum: found.facts.checksum }
 }

@@ -1,3 +1,4 @@
+import { createHash, type Hash } from 'node:crypto'
 import {
   type AppInstance,
   type CreateAppInstance,
@@ -8,8 +9,8 @@ import {
   removeAppInstance,
 } from '@emberglass/edf'
 import { writeStream } from '@emberglass/iscsi'
-import { type Bytes, GiB, MiB } from '../../../kernel/bytes.ts'
-import { Conflict, Invalid, messageOf, NoCapacity } from '../../../kernel/errors.ts'
+import { type Bytes, exactBytes, GiB, MiB } from '../../../kernel/bytes.ts'
+import { Conflict, messageOf, NoCapacity } from '../../../kernel/errors.ts'
 import { GrowingDisk } from './growing-disk.ts'
 import { imageName } from './location.ts'
 import { imageFacts, type StoreOperation } from './operation.ts'
@@ -21,6 +22,7 @@ const largestGib = 32_768
 
 /**
  * Writes an image to an app instance of its own. When anything fails, the app instance is removed.
+ * @param checksum MD5 of the data, once it has been pulled; without it the data is digested here
  * @returns bytes written
  */
 export async function putImage(
@@ -28,6 +30,7 @@ export async function putImage(
   imageId: string,
   data: Bytes,
   sizeBytes: number | undefined,
+  checksum: (() => Promise<string>) | undefined,
 ): Promise<number> {
   const { array, tenant, edf, settings } = operation
   await array.tenants.ensure(tenant, edf)
@@ -36,8 +39,11 @@ export async function putImage(
   if (gib > largestGib) throw new NoCapacity(`An image of ${gib} GiB is larger than any volume of the array.`)
   const appInstance = await make(operation, scope, imageId, gib)
   try {
-    const length = await write(operation, scope, appInstance, data, sizeBytes)
-    await scope.addMetadata(appInstance, { type: 'image', length: String(length) }, edf)
+    const own = checksum === undefined ? createHash('md5') : undefined
+    const source = own === undefined ? data : digested(data, own)
+    const length = await write(operation, scope, appInstance, source, sizeBytes)
+    const md5 = own?.digest('hex') ?? (await checksum?.()) ?? ''
+    await scope.addMetadata(appInstance, { type: 'image', length: String(length), checksum: md5 }, edf)
     return length
   } catch (error) {
     const cleaning = { ...edf, signal: AbortSignal.timeout(60_000) }
@@ -62,11 +68,7 @@ async function write(
   const { storageInstance, volume } = onlyVolume(appInstance)
   const options = { chunkBytes, depth, skipZeroes: true, targetIsZeroed: true }
   if (sizeBytes !== undefined) {
-    const { totalBytes } = await writeStream(atMost(data, sizeBytes), disk, options, edf)
-    if (totalBytes < sizeBytes) {
-      throw new Invalid(`The data ended after ${totalBytes} of ${sizeBytes} bytes.`)
-    }
-    return totalBytes
+    return (await writeStream(exactBytes(data, sizeBytes), disk, options, edf)).totalBytes
   }
   const unitGib = Math.max(1, Math.ceil(settings.growthBytes / GiB))
   const growing = new GrowingDisk(
@@ -146,12 +148,10 @@ function bodyFor({ array, settings }: StoreOperation, imageId: string, gib: numb
   }
 }
 
-/** Passes the data through. @throws Invalid when there is more of it than was declared */
-async function* atMost(data: Bytes, sizeBytes: number): Bytes {
-  let total = 0
+/** Passes the data through, showing each chunk. */
+async function* digested(data: Bytes, digest: Hash): Bytes {
   for await (const chunk of data) {
-    total += chunk.byteLength
-    if (total > sizeBytes) throw new Invalid(`The data is longer than the ${sizeBytes} bytes declared.`)
+    digest.update(chunk)
     yield chunk
   }
 }

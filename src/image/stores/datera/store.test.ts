@@ -76,7 +76,11 @@ test('an image lies under its name, raw from the first byte, with its exact leng
     assert.equal(appInstance.admin_state, 'offline')
     assert.deepEqual(appInstance.storage_instances[0]?.acl_policy?.initiators, [])
     const metadata = await root.metadata(appInstance, call)
-    assert.deepEqual(metadata, { type: 'image', length: String(bytes.byteLength) })
+    assert.deepEqual(metadata, {
+      type: 'image',
+      length: String(bytes.byteLength),
+      checksum: createHash('md5').update(bytes).digest('hex'),
+    })
     {
       await using device = await store.blocks.open(stored.location, call)
       assert.equal(device.sizeBytes, GiB)
@@ -110,6 +114,29 @@ test('an image of unknown size grows its volume, zeroes at its end included', as
   const tail = await collect(store.get(location, { start: length - MiB, end: length }, call))
   assert.ok(tail.equals(head), 'the bytes beyond the first GiB')
   assert.equal((await collect(store.get(location, { start: GiB, end: GiB + 5 }, call))).byteLength, 5)
+})
+
+test('an image that is not what was written cuts its reader off; ranges of it are served', async () => {
+  await using array = await TestArray.start()
+  await using client = await array.connect()
+  await using store = storeOn(array)
+  const bytes = randomBytes(2 * MiB)
+  const checksum = createHash('md5').update(bytes).digest('hex')
+  const { location } = await store.put(randomUUID(), whole(bytes), undefined, {
+    ...call,
+    checksum: async () => checksum,
+  })
+  assert.ok((await collect(store.get(location, undefined, call))).equals(bytes))
+  const root = client.in('/root')
+  const [appInstance] = await root.appInstances.list({}, call)
+  assert.ok(appInstance !== undefined)
+  assert.equal((await root.metadata(appInstance, call))['checksum'], checksum)
+
+  // as Datera's own store leaves it, and with a checksum of other bytes
+  await root.addMetadata(appInstance, { checksum: '0'.repeat(32) }, call)
+  await assert.rejects(collect(store.get(location, undefined, call)), BackendError)
+  const part = await collect(store.get(location, { start: 0, end: MiB }, call))
+  assert.ok(part.equals(bytes.subarray(0, MiB)))
 })
 
 test('more or fewer bytes than declared are refused, and nothing is left', async () => {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import {
   type AppInstance,
   ArrayAccess,
@@ -6,11 +7,11 @@ import {
   removeAppInstance,
 } from '@emberglass/edf'
 import { type BlockDevice, readStream } from '@emberglass/iscsi'
-import { type ByteRange, type Bytes, MiB } from '../../../kernel/bytes.ts'
+import { type ByteRange, type Bytes, MiB, watchBytes } from '../../../kernel/bytes.ts'
 import type { Call } from '../../../kernel/call.ts'
-import { Conflict } from '../../../kernel/errors.ts'
+import { BackendError, Conflict } from '../../../kernel/errors.ts'
 import { type Logger, silentLogger } from '../../../kernel/log.ts'
-import type { ImageStore, StoredImage } from '../../image-store.ts'
+import type { ImageStore, PutCall, StoredImage } from '../../image-store.ts'
 import { kernelError } from './errors.ts'
 import { formatLocation, imageIdOf, imageName, parseLocation } from './location.ts'
 import { findImage, requireImage, type StoreOperation } from './operation.ts'
@@ -66,22 +67,27 @@ export class DateraStore implements ImageStore {
     })
   }
 
-  async put(imageId: string, data: Bytes, sizeBytes: number | undefined, call: Call): Promise<StoredImage> {
+  async put(
+    imageId: string,
+    data: Bytes,
+    sizeBytes: number | undefined,
+    call: PutCall,
+  ): Promise<StoredImage> {
     call.signal.throwIfAborted()
     if (this.#arriving.has(imageId)) throw alreadyThere(imageId)
     this.#arriving.add(imageId)
-    let sourceFailure: { readonly error: unknown } | undefined
-    const source = watched(data, (error) => {
-      sourceFailure = { error }
-    })
+    const source = watchBytes(data)
     try {
       const { host, apiPort } = this.#settings
       const location = formatLocation(host, apiPort, imageId)
       parseLocation(location)
       return await this.#run(
         call,
-        async (at) => ({ location, sizeBytes: await putImage(at, imageId, source, sizeBytes) }),
-        (error) => sourceFailure !== undefined && sourceFailure.error === error,
+        async (at) => ({
+          location,
+          sizeBytes: await putImage(at, imageId, source.bytes, sizeBytes, call.checksum),
+        }),
+        source.threw,
       )
     } finally {
       this.#arriving.delete(imageId)
@@ -91,17 +97,19 @@ export class DateraStore implements ImageStore {
   async *get(location: string, range: ByteRange | undefined, call: Call): Bytes {
     const opened = await this.#run(call, async (at) => {
       const { imageId } = parseLocation(location)
-      const { appInstance, length } = await requireImage(at, imageId)
+      const { appInstance, length, checksum } = await requireImage(at, imageId)
       const start = Math.min(range?.start ?? 0, length)
       const end = Math.min(range?.end ?? length, length)
       if (start >= end) return undefined
-      return { device: await this.#openForReading(at, imageId, appInstance), start, end }
+      const device = await this.#openForReading(at, imageId, appInstance)
+      return { device, start, end, checksum: start === 0 && end === length ? checksum : undefined }
     })
     if (opened === undefined) return
     await using device = opened.device
-    const { start, end } = opened
+    const { start, end, checksum } = opened
+    const stream = readStream(device, start, end - start, { chunkBytes, depth }, call)
     try {
-      yield* readStream(device, start, end - start, { chunkBytes, depth }, call)
+      yield* checksum === undefined ? stream : verified(stream, checksum)
     } catch (error) {
       if (call.signal.aborted) throw call.signal.reason
       throw kernelError(error)
@@ -216,11 +224,16 @@ function inUse(imageId: string): Conflict {
   return new Conflict(`Image ${imageId} is being read or written.`, { details: { imageId } })
 }
 
-async function* watched(data: Bytes, onError: (error: unknown) => void): Bytes {
-  try {
-    yield* data
-  } catch (error) {
-    onError(error)
-    throw error
+/**
+ * Passes a whole image through. Its end comes only when it has the checksum.
+ * @throws BackendError when it has not
+ */
+async function* verified(image: Bytes, checksum: string): Bytes {
+  const digest = createHash('md5')
+  for await (const chunk of image) {
+    digest.update(chunk)
+    yield chunk
   }
+  if (digest.digest('hex') === checksum) return
+  throw new BackendError('The image on the array is not what was written to it.', { left: 'nothing' })
 }
