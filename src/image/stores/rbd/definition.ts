@@ -7,4 +7,5 @@ export default defineImageStore({
   schemes: ['rbd'],
   options: rbdStoreOptions,
   create: (settings) => new RbdImageStore(settings),
+  occupies: ({ configurationFile, pool }) => `${configurationFile}, pool ${pool}`,
 })
