@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: what Emberglass reaches on this machine, beside what bounds it or a peer, in one run.
- * `npm run bench -- start data iscsi memory requests` picks parts; BENCH_MIB sets the size of the image.
+ * `npm run bench -- start data iscsi memory requests pages` picks parts; BENCH_MIB sets the size of the image.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -9,6 +9,7 @@ import { apiOf } from '../test/support/api.ts'
 import { startInstance } from '../test/support/instance.ts'
 import { benchData, benchMemory, residentMiB } from './data.ts'
 import { benchIscsi } from './iscsi.ts'
+import { benchPages } from './pages.ts'
 import { benchRequests } from './requests.ts'
 import { printTable, timed } from './table.ts'
 
@@ -49,6 +50,7 @@ try {
   if (wanted('iscsi')) printTable('iSCSI', await benchIscsi(instance))
   if (wanted('memory')) printTable('Memory', await benchMemory(instance, 4))
   if (wanted('requests')) printTable('Requests', await benchRequests(instance, await apiOf(instance)))
+  if (wanted('pages')) printTable('Pages', await benchPages())
 } finally {
   await rm(directory, { recursive: true, force: true })
 }
