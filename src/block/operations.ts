@@ -19,6 +19,7 @@ import { logLevelOperations } from './services/log-levels.ts'
 import { replicationOperations } from './services/replication.ts'
 import { serviceOperations } from './services/routes.ts'
 import { snapshotOperations } from './snapshots/routes.ts'
+import { transferOperations } from './transfers/routes.ts'
 import { typeDetailOperations } from './types/detail-routes.ts'
 import { typeOperations } from './types/routes.ts'
 import { volumeActions } from './volumes/actions.ts'
@@ -39,6 +40,7 @@ export function blockOperations(block: Block): readonly Operation[] {
     ...groupOperations(block),
     ...groupSnapshotOperations(block),
     ...consistencyGroupOperations(block),
+    ...transferOperations(block),
     ...quotaOperations(block),
     ...messageOperations(block),
     ...serviceOperations(block),

@@ -76,6 +76,16 @@ const options = {
     help: 'Names of snapshots on backends.',
     default: 'snapshot-%s',
   }),
+  volumeTransferSaltLength: integer('volume_transfer_salt_length', {
+    help: "Characters of the salt with which a transfer's key is hashed.",
+    default: 8,
+    min: 1,
+  }),
+  volumeTransferKeyLength: integer('volume_transfer_key_length', {
+    help: "Characters of a transfer's key.",
+    default: 16,
+    min: 8,
+  }),
   noSnapshotGbQuota: boolean('no_snapshot_gb_quota', { help: 'Snapshots do not count as gigabytes.' }),
   useDefaultQuotaClass: boolean('use_default_quota_class', {
     help: 'The quota class "default" overrides the limits of this file.',

@@ -98,6 +98,7 @@ export async function transitionVolume(
 
 export async function deleteVolumeRow(db: BlockDb, id: string): Promise<void> {
   await db.deleteFrom('volume_attachments').where('volume_id', '=', id).execute()
+  await db.deleteFrom('volume_transfers').where('volume_id', '=', id).execute()
   await db.deleteFrom('volumes').where('id', '=', id).execute()
 }
 
