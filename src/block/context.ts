@@ -17,6 +17,8 @@ export interface Block {
   readonly settings: BlockSettings
   readonly backends: Backends
   readonly images: ImageService
+  /** Where volumes lie while they are converted, unless the configuration says otherwise. */
+  readonly conversionDirectory: string
   /** For what lies in the database and would let somebody into a volume. */
   readonly secrets: SecretBox
   readonly now: () => Date

@@ -40,4 +40,20 @@ export interface ImageService {
    */
   open(imageId: string, call: Call): Promise<BlockDevice>
   download(imageId: string, range: ByteRange | undefined, call: Call): Bytes
+  /** Makes an image without data. @param image attributes and properties, spelt as on the wire */
+  create(
+    image: Readonly<Record<string, string | number | boolean>>,
+    token: string | undefined,
+    signal: AbortSignal,
+  ): Promise<ImageFacts>
+  /** Sends an image's data, as the service itself unless there is a token. */
+  upload(
+    imageId: string,
+    data: Bytes,
+    sizeBytes: number | undefined,
+    token: string | undefined,
+    call: Call,
+  ): Promise<void>
+  /** Already gone: fine. */
+  delete(imageId: string, token: string | undefined, signal: AbortSignal): Promise<void>
 }

@@ -23,6 +23,7 @@ import { transferOperations } from './transfers/routes.ts'
 import { typeDetailOperations } from './types/detail-routes.ts'
 import { typeOperations } from './types/routes.ts'
 import { volumeActions } from './volumes/actions.ts'
+import { manageOperations } from './volumes/manage/routes.ts'
 import { volumeOperations } from './volumes/routes.ts'
 import { zoneOperations } from './zones.ts'
 
@@ -30,6 +31,7 @@ import { zoneOperations } from './zones.ts'
 export function blockOperations(block: Block): readonly Operation[] {
   return [
     ...volumeOperations(block, volumeActions(block)),
+    ...manageOperations(block),
     ...snapshotOperations(block),
     ...typeOperations(block),
     ...typeDetailOperations(block),

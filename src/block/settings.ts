@@ -86,6 +86,29 @@ const options = {
     default: 16,
     min: 8,
   }),
+  enableForceUpload: boolean('enable_force_upload', {
+    help: 'Volumes that are in use may be uploaded as images, when the request forces it.',
+  }),
+  glanceCoreProperties: list('glance_core_properties', {
+    help: "Properties of a volume's image that an image made of the volume does not inherit.",
+    default: [
+      'checksum',
+      'container_format',
+      'disk_format',
+      'image_name',
+      'image_id',
+      'min_disk',
+      'min_ram',
+      'name',
+      'size',
+    ],
+  }),
+  imageConversionDir: optionalText('image_conversion_dir', {
+    help: 'Where volumes lie while they are converted; a directory of the state directory unless set.',
+  }),
+  imageConversionDisable: boolean('image_conversion_disable', {
+    help: 'Volumes are uploaded as raw images only.',
+  }),
   noSnapshotGbQuota: boolean('no_snapshot_gb_quota', { help: 'Snapshots do not count as gigabytes.' }),
   useDefaultQuotaClass: boolean('use_default_quota_class', {
     help: 'The quota class "default" overrides the limits of this file.',

@@ -57,6 +57,9 @@ export const testTokens: TokenValidator = {
   },
 }
 
+/** So much of an uploaded volume is kept, in bytes: a test looks at its head. */
+const keptOfUploads = 4 * 1024 * 1024
+
 /** Images in memory. */
 export class TestImages implements ImageService {
   readonly #images = new Map<string, { facts: ImageFacts; data: Uint8Array }>()
@@ -107,6 +110,39 @@ export class TestImages implements ImageService {
     yield this.#find(imageId).data
   }
 
+  async create(image: Readonly<Record<string, string | number | boolean>>): Promise<ImageFacts> {
+    const { id, name, disk_format, container_format, visibility, protected: _, ...properties } = image
+    const text = (value: unknown) => (value === undefined ? undefined : String(value))
+    const created = this.add(new Uint8Array(), {
+      ...(id === undefined ? {} : { id: String(id) }),
+      status: 'queued',
+      name: text(name),
+      diskFormat: text(disk_format),
+      containerFormat: text(container_format),
+      visibility: text(visibility) ?? 'shared',
+      properties: Object.fromEntries(Object.entries(properties).map(([key, value]) => [key, String(value)])),
+    })
+    return this.#find(created).facts
+  }
+
+  async upload(imageId: string, data: Bytes): Promise<void> {
+    const { facts } = this.#find(imageId)
+    const kept: Uint8Array[] = []
+    let keptBytes = 0
+    let sizeBytes = 0
+    for await (const chunk of data) {
+      sizeBytes += chunk.byteLength
+      if (keptBytes >= keptOfUploads) continue
+      kept.push(chunk)
+      keptBytes += chunk.byteLength
+    }
+    this.add(Buffer.concat(kept), { ...facts, status: 'active', sizeBytes })
+  }
+
+  async delete(imageId: string): Promise<void> {
+    this.#images.delete(imageId)
+  }
+
   #find(imageId: string) {
     const found = this.#images.get(imageId)
     if (found === undefined) throw new NotFound(`Image ${imageId} could not be found.`)
@@ -130,6 +166,8 @@ export interface TestBlock extends AsyncDisposable {
   readonly images: TestImages
   /** The memory driver of the first backend. */
   readonly driver: MemoryVolumeDriver
+  /** The memory drivers of all backends, in their order. */
+  readonly drivers: readonly MemoryVolumeDriver[]
   request(
     token: TestToken | undefined,
     method: 'GET' | 'POST' | 'PUT' | 'DELETE',
@@ -217,6 +255,7 @@ export async function startTestBlock(
     database,
     images,
     driver: driver ?? new MemoryVolumeDriver({ poolName: 'none', capacityBytes: 0 }),
+    drivers: made,
     async request(token, method, path, { body, version, headers, unversioned } = {}) {
       const answer = await service.api.inject({
         method,

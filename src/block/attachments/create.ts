@@ -69,11 +69,18 @@ export async function createAttachment(
   }
 }
 
+/** Bytes that are being copied must not change. @throws InvalidState */
+export function checkNotMigrating(volume: VolumeRow): void {
+  if (!['starting', 'migrating', 'completing'].includes(volume.migration_status ?? '')) return
+  throw new InvalidState(`Invalid volume: Volume ${volume.id} is being migrated: it cannot be attached.`)
+}
+
 function checkReservable(
   volume: VolumeRow,
   instanceId: string | null,
   existing: readonly AttachmentRow[],
 ): void {
+  checkNotMigrating(volume)
   const again =
     instanceId !== null &&
     (volume.status === 'in-use' || volume.status === 'reserved') &&

@@ -114,6 +114,8 @@ export interface Claim {
   /** The new size of a volume, checked against `per_volume_gigabytes`. */
   readonly volumeSizeGib?: number
   readonly typeName: string | null
+  /** Counts against the limits of the type only: the volume itself is there already. */
+  readonly ofTypeOnly?: boolean
 }
 
 /**
@@ -149,8 +151,10 @@ export async function claimQuota(
     const consumed = used.inUse + used.reserved
     if (consumed + more > limit) throw new OverQuota(refuse({ resource, limit, consumed, more }))
   }
-  const suffixed = (resource: string) =>
-    claim.typeName === null ? [resource] : [resource, `${resource}_${claim.typeName}`]
+  const suffixed = (resource: string) => [
+    ...(claim.ofTypeOnly ? [] : [resource]),
+    ...(claim.typeName === null ? [] : [`${resource}_${claim.typeName}`]),
+  ]
   for (const resource of suffixed('gigabytes')) check(resource, claim.gigabytes, gigabytesRefusal)
   for (const resource of suffixed('volumes')) check(resource, claim.volumes, volumesRefusal)
   for (const resource of suffixed('snapshots')) check(resource, claim.snapshots, snapshotsRefusal)

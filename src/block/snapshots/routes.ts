@@ -19,6 +19,7 @@ import { noArgument } from '../volumes/schemas.ts'
 import { createSnapshot, createSnapshotBody } from './create.ts'
 import { deleteSnapshot } from './delete.ts'
 import { answerSnapshotList } from './list.ts'
+import { unmanageSnapshot } from './manage/unmanage.ts'
 import { getSnapshot, lockSnapshot, type SnapshotRow, updateSnapshot } from './queries.ts'
 import { snapshotJson } from './view.ts'
 
@@ -221,6 +222,14 @@ function actionsOf(block: Block) {
       body: noArgument,
       async run(request) {
         await deleteSnapshot(block, request, parameter(request, 'id'), true)
+        return accepted
+      },
+    }),
+    action({
+      name: 'os-unmanage',
+      body: noArgument,
+      async run(request) {
+        await unmanageSnapshot(block, request, parameter(request, 'id'))
         return accepted
       },
     }),

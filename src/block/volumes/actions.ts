@@ -14,6 +14,7 @@ import {
 import { setBootable, setReadOnly } from './actions/flags.ts'
 import { setImageMetadata, showImageMetadata, unsetImageMetadata } from './actions/image-metadata.ts'
 import { resetVolumeStatus } from './actions/os-reset-status.ts'
+import { volumeBackendActions } from './backend-actions.ts'
 import { deleteVolume } from './delete.ts'
 import { extendVolume } from './extend.ts'
 import {
@@ -35,6 +36,7 @@ import {
 export function volumeActions(block: Block): readonly Action[] {
   const id = (request: Parameters<typeof parameter>[0]) => parameter(request, 'id')
   return [
+    ...volumeBackendActions(block),
     action({
       name: 'os-extend',
       body: extendArgument,

@@ -20,7 +20,9 @@ export function deleteVolumeJob(block: Block): JobDefinition<{ readonly volumeId
     async run({ volumeId }, job) {
       const volume = await findVolume(block.db, volumeId)
       if (volume === undefined || volume.status !== 'deleting') return
-      if (volume.host !== null) await removeFromBackend(volume, job)
+      // what could not be managed was never the volume's
+      const isOurs = volume.previous_status !== 'error_managing'
+      if (volume.host !== null && isOurs) await removeFromBackend(volume, job)
       await moveMember(block, volume.group_id, (transaction) => deleteVolumeRow(transaction, volumeId))
       job.log.info({ volumeId }, 'volume deleted')
     },

@@ -66,7 +66,8 @@ export async function deleteVolume(
   }
 }
 
-function checkDeletable(volume: VolumeRow, force: boolean): void {
+/** @throws InvalidState with upstream's sentence unless the volume may go */
+export function checkDeletable(volume: VolumeRow, force: boolean): void {
   if (!force && !deletable.includes(volume.status)) {
     throw new InvalidState(
       `Invalid volume: Volume status must be available or error or error_restoring or error_extending or error_managing and must not be migrating, attached, belong to a group, have snapshots, awaiting a transfer, or be disassociated from snapshots after volume transfer. It is ${volume.status}.`,

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { Conflict, Invalid, NotFound } from '../../../kernel/errors.ts'
 import { connect, disconnect, type WireConnector, wireConnectorOf } from '../../attachments/connect.ts'
-import { checkMode, removeAttachment } from '../../attachments/create.ts'
+import { checkMode, checkNotMigrating, removeAttachment } from '../../attachments/create.ts'
 import { attachmentsOf, followAttachments, insertAttachment } from '../../attachments/queries.ts'
 import type { Block } from '../../context.ts'
 import { InvalidState } from '../../errors.ts'
@@ -33,6 +33,7 @@ async function move(
 /** `os-reserve`: nobody else attaches it from now on. */
 export async function reserveVolume(block: Block, request: BlockRequest, id: string): Promise<void> {
   await move(block, request, id, 'volume_extension:volume_actions:reserve', (volume) => {
+    checkNotMigrating(volume)
     const allowed = volume.multiattach === 1 ? ['available', 'in-use'] : ['available']
     if (allowed.includes(volume.status)) return 'attaching'
     throw new InvalidState(
@@ -88,6 +89,7 @@ export async function attachVolume(
       )
     }
     checkMode(volume, to.mode)
+    checkNotMigrating(volume)
     const attached = (await attachmentsOf(transaction, id)).filter(
       (attachment) => attachment.attach_status === 'attached',
     )
@@ -180,6 +182,7 @@ export async function initializeConnection(
   const volume = await getVolume(block.db, request, id)
   authorize(request.identity, 'volume_extension:volume_actions:initialize_connection', volume.project_id)
   if (volume.host === null) throw new InvalidState(`Invalid volume: Volume ${id} is not on a backend yet.`)
+  checkNotMigrating(volume)
   return await connect(block, request, volume, connector)
 }
 
