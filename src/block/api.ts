@@ -103,6 +103,8 @@ export function createBlockApi(options: {
   async function serve(operation: Operation, request: FastifyRequest, reply: FastifyReply) {
     const known = authenticated.get(request)
     if (known === undefined) throw new Error('an operation ran without authentication')
+    // the router takes a collection's URL with a slash at its end, upstream does not
+    if (request.url.split('?', 1)[0]?.endsWith('/')) throw new NotFound('The resource could not be found.')
     const { identity, token, minor } = known
     if (minor < (operation.since ?? 0)) throw new NotFound('The resource could not be found.')
     const { projectId } = identity

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { sleep, withTimeout } from '../kernel/call.ts'
 import type { Config } from '../kernel/config/config.ts'
-import { integer, json, optionalText, text } from '../kernel/config/options.ts'
+import { boolean, integer, json, optionalText, text } from '../kernel/config/options.ts'
 import { BackendError, Misconfigured, messageOf } from '../kernel/errors.ts'
 import type { Locks } from '../kernel/locks/locks.ts'
 import type { Logger } from '../kernel/log.ts'
@@ -31,6 +31,8 @@ export interface Backend {
   readonly goodnessFunction: string | undefined
   /** Reported beside what the driver reports. */
   readonly extraCapabilities: Readonly<Record<string, unknown>>
+  /** Limits of 0 are none. */
+  readonly imageCache: { readonly enabled: boolean; readonly maxSizeGib: number; readonly maxCount: number }
   readonly driver: VolumeDriver
   /** Whether the backend answers. */
   readonly state: 'starting' | 'up' | 'down'
@@ -76,6 +78,19 @@ const backendOptions = {
     min: 0,
     max: 100,
   }),
+  imageCacheEnabled: boolean('image_volume_cache_enabled', {
+    help: 'Volumes of one image are clones of a hidden volume.',
+  }),
+  imageCacheMaxSizeGib: integer('image_volume_cache_max_size_gb', {
+    help: 'GiB of the hidden volumes of the image-volume cache; 0 is no limit.',
+    default: 0,
+    min: 0,
+  }),
+  imageCacheMaxCount: integer('image_volume_cache_max_count', {
+    help: 'Images in the image-volume cache; 0 is no limit.',
+    default: 0,
+    min: 0,
+  }),
   overSubscriptionRatio: text('max_over_subscription_ratio', {
     help: 'How much more thin pools may promise than they have.',
     default: '20.0',
@@ -101,6 +116,7 @@ class RunningBackend implements Backend {
   readonly filterFunction: string | undefined
   readonly goodnessFunction: string | undefined
   readonly extraCapabilities: Readonly<Record<string, unknown>>
+  readonly imageCache: Backend['imageCache']
   readonly driver: VolumeDriver
   state: 'starting' | 'up' | 'down' = 'starting'
   failure: string | undefined
@@ -114,6 +130,7 @@ class RunningBackend implements Backend {
     this.availabilityZone = facts.availabilityZone
     this.reservedPercentage = facts.reservedPercentage
     this.overSubscriptionRatio = facts.overSubscriptionRatio
+    this.imageCache = facts.imageCache
     this.filterFunction = facts.filterFunction
     this.goodnessFunction = facts.goodnessFunction
     this.extraCapabilities = facts.extraCapabilities
@@ -262,6 +279,11 @@ function configure(name: string, options: Parameters<typeof createBackends>[0]):
     host: `${common.backendHost ?? options.host}@${name}`,
     availabilityZone: common.availabilityZone ?? settings.storageAvailabilityZone,
     reservedPercentage: common.reservedPercentage,
+    imageCache: {
+      enabled: common.imageCacheEnabled,
+      maxSizeGib: common.imageCacheMaxSizeGib,
+      maxCount: common.imageCacheMaxCount,
+    },
     overSubscriptionRatio: Number.isFinite(ratio) && ratio >= 1 ? ratio : 20,
     filterFunction: common.filterFunction,
     goodnessFunction: common.goodnessFunction,

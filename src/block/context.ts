@@ -1,6 +1,7 @@
 import type { Kysely, Transaction } from 'kysely'
 import type { SecretBox } from '../kernel/crypto/secret-box.ts'
 import type { JobQueue, Json } from '../kernel/jobs/job-queue.ts'
+import type { Locks } from '../kernel/locks/locks.ts'
 import type { Logger } from '../kernel/log.ts'
 import type { Backends } from './backends.ts'
 import type { Tables } from './db/tables.ts'
@@ -17,6 +18,8 @@ export interface Block {
   readonly settings: BlockSettings
   readonly backends: Backends
   readonly images: ImageService
+  /** For what several jobs must not do at once; drivers have their own. */
+  readonly locks: Locks
   /** Where volumes lie while they are converted, unless the configuration says otherwise. */
   readonly conversionDirectory: string
   /** For what lies in the database and would let somebody into a volume. */

@@ -22,6 +22,8 @@ export interface ImageFacts {
   readonly checksum: string | undefined
   readonly osHashAlgo: string | undefined
   readonly osHashValue: string | undefined
+  /** URIs of its data, `datera://…`, `rbd://…`; empty when the Image API hides them. */
+  readonly locations: readonly string[]
   /** All other properties that are text, protected ones included. */
   readonly properties: Readonly<Record<string, string>>
 }

@@ -99,6 +99,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
     settings,
     backends,
     images: options.images,
+    locks,
     conversionDirectory: join(options.stateDirectory, 'conversion'),
     secrets: await openSecretBox(join(options.stateDirectory, 'secrets.key')),
     now: options.now ?? (() => new Date()),

@@ -86,6 +86,12 @@ const options = {
     default: 16,
     min: 8,
   }),
+  internalProjectId: optionalText('cinder_internal_tenant_project_id', {
+    help: 'Project that owns the volumes of the image-volume cache.',
+  }),
+  internalUserId: optionalText('cinder_internal_tenant_user_id', {
+    help: 'User that owns the volumes of the image-volume cache.',
+  }),
   enableForceUpload: boolean('enable_force_upload', {
     help: 'Volumes that are in use may be uploaded as images, when the request forces it.',
   }),

@@ -85,6 +85,7 @@ export class TestImages implements ImageService {
         checksum: createHash('md5').update(data).digest('hex'),
         osHashAlgo: 'sha512',
         osHashValue: createHash('sha512').update(data).digest('hex'),
+        locations: [],
         properties: {},
         ...facts,
       },

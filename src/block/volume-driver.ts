@@ -226,8 +226,6 @@ export interface Adopted {
 export interface CloneableImage extends ImageFacts {
   /** Projects that were let in and have accepted; empty when the requester may not list them. */
   readonly acceptedBy: readonly string[]
-  /** URIs of its data, `datera://…`, `rbd://…`; empty when the Image API hides them. */
-  readonly locations: readonly string[]
   /**
    * Its disk as blocks, whatever its format, inspected for safety: for a driver that keeps copies of images. Whoever
    * opens it closes it.

@@ -123,6 +123,7 @@ test('an image is described, whoever asks, and answers become errors of the kern
     checksum: undefined,
     osHashAlgo: undefined,
     osHashValue: undefined,
+    locations: [],
     properties: { hw_disk_bus: 'scsi', os_glance_importing_to_stores: '' },
   })
   await assert.rejects(glance.client.show('unknown', undefined, signal), NotFound)

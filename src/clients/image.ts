@@ -48,6 +48,8 @@ export interface ImageFacts {
   readonly checksum: string | undefined
   readonly osHashAlgo: string | undefined
   readonly osHashValue: string | undefined
+  /** URIs of its data; empty when the service hides them. */
+  readonly locations: readonly string[]
   /** All other properties that are text. */
   readonly properties: Readonly<Record<string, string>>
 }
@@ -382,8 +384,18 @@ function factsOf(body: unknown): ImageFacts {
     checksum: text('checksum'),
     osHashAlgo: text('os_hash_algo'),
     osHashValue: text('os_hash_value'),
+    locations: locationsIn(fields.get('locations'), text('direct_url')),
     properties,
   }
+}
+
+function locationsIn(locations: unknown, directUrl: string | undefined): readonly string[] {
+  const urls = Array.isArray(locations)
+    ? locations.map((location: unknown) =>
+        typeof location === 'object' && location !== null && 'url' in location ? location.url : undefined,
+      )
+    : []
+  return [...new Set([directUrl, ...urls])].filter((url) => typeof url === 'string')
 }
 
 function notAnImage(): BackendError {

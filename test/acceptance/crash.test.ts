@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { type Api, apiOf } from '../support/api.ts'
+import { appInstances } from '../support/array.ts'
 import { type Instance, startInstance } from '../support/instance.ts'
+import { volumeDigest } from '../support/volume-digest.ts'
 
 const MiB = 1024 * 1024
 /** Milliseconds into an operation at which the process is killed; a longer list with EMBERGLASS_TEST_DEEP=1. */
@@ -101,35 +103,7 @@ describe('a killed process', () => {
       () => api.block('GET', '/volumes'),
       ({ body }) => body.volumes.length === 0,
     )
-    assert.deepEqual(await appInstances(), [])
-  }
-
-  /** Names of the app instances on the array, asked of the array itself. */
-  async function appInstances(): Promise<string[]> {
-    const text = await readFile(join(instance.stateDirectory, 'edf.env'), 'utf8')
-    const edf = Object.fromEntries(
-      [...text.matchAll(/^(\w+)='(.*)'$/gm)].map((match) => [match[1], match[2]]),
-    )
-    const url = `http://${edf['EDF_HOST']}:${edf['EDF_HTTP_PORT']}/v2.2`
-    await instance.edfNodePid()
-    const deadline = Date.now() + 30_000
-    const logIn = (): Promise<Response> =>
-      fetch(`${url}/login`, {
-        method: 'PUT',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ name: edf['EDF_LOGIN'], password: edf['EDF_PASSWORD'] }),
-      }).catch(async (error: unknown) => {
-        if (Date.now() > deadline) throw error // it is being started again
-        await new Promise((resolve) => setTimeout(resolve, 100))
-        return await logIn()
-      })
-    const login = await logIn()
-    const { key } = (await login.json()) as { key: string }
-    const answer = await fetch(`${url}/app_instances?limit=1000`, {
-      headers: { 'auth-token': key, tenant: '/root' },
-    })
-    const { data: list } = (await answer.json()) as { data: { name: string }[] }
-    return list.map((appInstance) => appInstance.name)
+    assert.deepEqual(await appInstances(instance), [])
   }
 
   for (const victim of victims) {
@@ -154,7 +128,7 @@ describe('a killed process', () => {
         assert.ok(volume, 'an accepted volume is not forgotten')
         assert.match(volume.status, /^(available|error)$/)
         if (volume.status === 'available') {
-          const uploaded = await volumeDigest(volume.id)
+          const uploaded = await volumeDigest(api, volume.id, data.byteLength)
           assert.equal(uploaded, sha512, `bytes of a volume made with a kill after ${delay} ms`)
         }
       }
@@ -235,49 +209,4 @@ describe('a killed process', () => {
       assert.equal((await api.image('DELETE', `/images/${image.body.id}`)).status, 204)
     }
   })
-
-  /** SHA-512 of a volume's first bytes, as many as the image has, read through a clone of the way out: iSCSI. */
-  async function volumeDigest(id: string): Promise<string> {
-    const { openIscsiDisk, readBytes } = await import('@emberglass/iscsi')
-    const initiator = 'iqn.1993-08.org.debian:01:crash'
-    const attached = await api.block(
-      'POST',
-      '/attachments',
-      {
-        attachment: {
-          volume_uuid: id,
-          instance_uuid: '3c5a1f5e-8a86-4a56-8f34-6f3a5cbb0a11',
-          connector: { initiator, ip: '127.0.0.1', host: 'crash', multipath: false },
-        },
-      },
-      '3.27',
-    )
-    assert.equal(attached.status, 200, JSON.stringify(attached.body))
-    const connection = attached.body.attachment.connection_info
-    const [host, port] = String(connection.target_portal).split(':')
-    const cancel = { signal: AbortSignal.timeout(60_000) }
-    const hash = createHash('sha512')
-    {
-      await using disk = await openIscsiDisk(
-        {
-          portals: [{ host: host ?? '', port: Number(port) }],
-          targetName: connection.target_iqn,
-          lun: connection.target_lun,
-          initiatorName: initiator,
-        },
-        cancel,
-      )
-      for (let offset = 0; offset < data.byteLength; offset += 4 * MiB) {
-        hash.update(await readBytes(disk, offset, 4 * MiB, cancel))
-      }
-    }
-    const detached = await api.block(
-      'DELETE',
-      `/attachments/${attached.body.attachment.id}`,
-      undefined,
-      '3.27',
-    )
-    assert.equal(detached.status, 200, JSON.stringify(detached.body))
-    return hash.digest('hex')
-  }
 })

@@ -80,7 +80,12 @@ export async function copyImage(
   } finally {
     clearInterval(watch)
   }
-  const known = await transitionVolume(block.db, volume.id, ['downloading'], {
+  return await rememberImage(block, volume.id, image)
+}
+
+/** The volume is one of that image's from now on. @returns false when somebody deleted it meanwhile */
+export async function rememberImage(block: Block, volumeId: string, image: ImageFacts): Promise<boolean> {
+  const known = await transitionVolume(block.db, volumeId, ['downloading'], {
     bootable: 1,
     image_metadata: JSON.stringify(imageMetadataOf(image)),
   })
@@ -88,7 +93,7 @@ export async function copyImage(
 }
 
 /** The disk inside the image, after a look at what the data really is. */
-async function openDisk(
+export async function openDisk(
   stored: BlockDevice,
   image: ImageFacts,
   volume: VolumeRow,

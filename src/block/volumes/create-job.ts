@@ -26,7 +26,8 @@ import { findSnapshot } from '../snapshots/queries.ts'
 import { stringMapOf, typeFacts } from '../types/queries.ts'
 import type { Created, NewVolume, VolumeDriver } from '../volume-driver.ts'
 import { backendSnapshot, backendVolume } from './backend-facts.ts'
-import { copyImage, ImageUnacceptable } from './copy-image.ts'
+import { cloneOfImage } from './clone-image.ts'
+import { copyImage, ImageUnacceptable, rememberImage } from './copy-image.ts'
 import type { CreateVolumePayload } from './create.ts'
 import { findVolume, transitionVolume, type VolumeRow } from './queries.ts'
 
@@ -171,7 +172,8 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
     imageId: string | null,
     job: Job,
   ): Promise<boolean> {
-    const { driver } = await block.backends.ready(volume.host, job.signal)
+    const backend = await block.backends.ready(volume.host, job.signal)
+    const { driver } = backend
     const wanted = await backendVolume(block.db, block.settings, volume)
     // A copy that was interrupted left a part of an image: begin with an empty volume again. The state says so until
     // the part is gone, whatever dies in between.
@@ -184,15 +186,21 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
       projectId: volume.project_id,
       phase: 'allocating',
     })
-    const created = await allocate(driver, volume, wanted, job)
+    const image =
+      imageId === null ? undefined : await cloneOfImage(block, backend, { volume, wanted, imageId }, job)
+    const created = image?.created ?? (await allocate(driver, volume, wanted, job))
     const providerLocation = created.providerLocation ?? null
     const known = await transitionVolume(block.db, volume.id, making, { provider_location: providerLocation })
     if (known === undefined) return false
     if (imageId !== null) {
       const downloading = { status: 'downloading', updated_at: block.now().toISOString() }
       if ((await transitionVolume(block.db, volume.id, making, downloading)) === undefined) return false
-      await job.save({ ...progressOf(job), phase: 'copying' })
-      if (!(await copyImage(block, driver, known, imageId, job))) return false
+      if (image !== undefined) {
+        if (!(await rememberImage(block, volume.id, image.facts))) return false
+      } else {
+        await job.save({ ...progressOf(job), phase: 'copying' })
+        if (!(await copyImage(block, driver, known, imageId, job))) return false
+      }
     }
     const now = block.now().toISOString()
     const done = await moveMember(block, volume.group_id, (transaction) =>
