@@ -9,7 +9,7 @@ import { wireDate } from '../links.ts'
 import { accepted, type BlockRequest, type Operation, operation, parameter } from '../operation.ts'
 import { authorize } from '../policy.ts'
 import { closed, laxInteger, validator } from '../validation.ts'
-import { getType, stringMapOf } from './queries.ts'
+import { getType, stringMapOf, type TypeRow } from './queries.ts'
 
 export type EncryptionRow = Selectable<VolumeTypeEncryptionsTable>
 
@@ -43,6 +43,14 @@ export async function findEncryption(db: BlockDb, typeId: string): Promise<Encry
     .selectAll()
     .where('volume_type_id', '=', typeId)
     .executeTakeFirst()
+}
+
+/** @throws Invalid: without a key manager the volume would silently not be encrypted */
+export async function refuseEncrypted(db: BlockDb, type: TypeRow): Promise<void> {
+  if ((await findEncryption(db, type.id)) === undefined) return
+  throw new Invalid(
+    `Volume type ${type.name} is encrypted, which needs a key manager: none is configured on this cloud.`,
+  )
 }
 
 /**

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Transaction } from 'kysely'
 import { Invalid, NotFound } from '../../kernel/errors.ts'
-import { type Block, type BlockDb, enqueue } from '../context.ts'
+import { type Block, enqueue } from '../context.ts'
 import type { Tables } from '../db/tables.ts'
 import { InvalidState } from '../errors.ts'
 import { lockGroup, volumeTypesOf } from '../groups/queries.ts'
@@ -13,7 +13,7 @@ import type { WireHints } from '../scheduler/hints.ts'
 import { sizeLimitProblem } from '../scheduler/pools.ts'
 import { lockSnapshot, type SnapshotRow } from '../snapshots/queries.ts'
 import { defaultType } from '../types/default.ts'
-import { findEncryption } from '../types/encryption.ts'
+import { refuseEncrypted } from '../types/encryption.ts'
 import { getType, getTypeByIdOrName, stringMapOf, type TypeRow } from '../types/queries.ts'
 import { booleanOf } from '../validation.ts'
 import { chooseZone } from '../zones.ts'
@@ -236,12 +236,4 @@ function sizeOf(body: CreateVolume, origin: Origin | undefined): number {
     )
   }
   return sizeGib
-}
-
-/** @throws Invalid: without a key manager the volume would silently not be encrypted */
-async function refuseEncrypted(db: BlockDb, type: TypeRow): Promise<void> {
-  if ((await findEncryption(db, type.id)) === undefined) return
-  throw new Invalid(
-    `Volume type ${type.name} is encrypted, which needs a key manager: none is configured on this cloud.`,
-  )
 }

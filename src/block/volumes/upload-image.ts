@@ -144,7 +144,7 @@ async function typeOf(block: Block, volume: VolumeRow): Promise<object | null> {
     description: type.description,
     is_public: type.is_public === 1,
     extra_specs: stringMapOf(type.extra_specs),
-    qos_specs_id: null,
+    qos_specs_id: type.qos_specs_id,
     created_at: wireDate(type.created_at),
     updated_at: wireDate(type.updated_at),
     deleted: false,

@@ -7,8 +7,10 @@ import type { BlockRequest } from '../../operation.ts'
 import { authorize } from '../../policy.ts'
 import { claimQuota } from '../../quotas/limits.ts'
 import { poolCandidates } from '../../scheduler/candidates.ts'
-import { backendOf, schedule } from '../../scheduler/pools.ts'
+import { backendOf } from '../../scheduler/pools.ts'
+import { schedule } from '../../scheduler/schedule.ts'
 import { defaultType } from '../../types/default.ts'
+import { refuseEncrypted } from '../../types/encryption.ts'
 import { getTypeByIdOrName, stringMapOf, typeFacts } from '../../types/queries.ts'
 import type { ManageReference } from '../../volume-driver.ts'
 import { backendVolume } from '../backend-facts.ts'
@@ -70,6 +72,7 @@ export async function manageVolume(
     wanted.volumeType === undefined
       ? await defaultType(block, block.db, request.projectId)
       : await getTypeByIdOrName(block.db, request, wanted.volumeType)
+  await refuseEncrypted(block.db, type)
   const backend = await backendToManage(block, request, wanted.host)
   const named = uuid.exec(wanted.reference['source-name'] ?? '')?.[0]
   if (named !== undefined && (await findVolume(block.db, named)) !== undefined) {

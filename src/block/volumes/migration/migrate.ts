@@ -5,7 +5,7 @@ import { InvalidState } from '../../errors.ts'
 import type { BlockRequest } from '../../operation.ts'
 import { authorize } from '../../policy.ts'
 import { poolCandidates } from '../../scheduler/candidates.ts'
-import { schedule } from '../../scheduler/pools.ts'
+import { schedule } from '../../scheduler/schedule.ts'
 import { typeFacts } from '../../types/queries.ts'
 import {
   findVolume,

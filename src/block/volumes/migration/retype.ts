@@ -6,7 +6,9 @@ import type { BlockRequest } from '../../operation.ts'
 import { authorize } from '../../policy.ts'
 import { claimQuota } from '../../quotas/limits.ts'
 import { poolCandidates } from '../../scheduler/candidates.ts'
-import { schedule, sizeLimitProblem } from '../../scheduler/pools.ts'
+import { sizeLimitProblem } from '../../scheduler/pools.ts'
+import { schedule } from '../../scheduler/schedule.ts'
+import { refuseEncrypted } from '../../types/encryption.ts'
 import { getTypeByIdOrName, stringMapOf, typeFacts } from '../../types/queries.ts'
 import { typeDifferences, type VolumeTypeFacts } from '../../volume-driver.ts'
 import { backendVolume } from '../backend-facts.ts'
@@ -35,6 +37,7 @@ export async function retypeVolume(
     const volume = await lockVolume(transaction, request, id)
     authorize(request.identity, 'volume:retype', volume.project_id)
     const type = await getTypeByIdOrName(transaction, request, wanted.type)
+    await refuseEncrypted(transaction, type)
     const refuse = (why: string) =>
       new InvalidState(
         `Invalid volume: Retype needs volume ${id} to be in available or in-use state, not be part of an active migration or a group, and the new type to be another one: ${why}.`,
