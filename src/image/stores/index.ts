@@ -7,6 +7,7 @@ import memory from './memory.ts'
 import rbd from './rbd/definition.ts'
 import s3 from './s3/definition.ts'
 import swift from './swift/definition.ts'
+import vmware from './vmware/definition.ts'
 
 /** Every type that `enabled_backends = name:type` may name. */
 export const imageStores: readonly AnyImageStoreDefinition[] = [
@@ -18,4 +19,5 @@ export const imageStores: readonly AnyImageStoreDefinition[] = [
   rbd,
   s3,
   swift,
+  vmware,
 ]

@@ -37,10 +37,11 @@ export async function imageFacts(
   call: EdfCall,
 ): Promise<ImageFacts> {
   const metadata = await scope.metadata(appInstance, call)
+  const { checksum } = metadata
   const length = Number(metadata['length'] ?? Number.NaN)
   return {
     length: Number.isSafeInteger(length) && length >= 0 ? length : undefined,
-    checksum: /^[0-9a-f]{32}$/.test(metadata['checksum'] ?? '') ? metadata['checksum'] : undefined,
+    checksum: typeof checksum === 'string' && /^[0-9a-f]{32}$/.test(checksum) ? checksum : undefined,
     isImage: metadata['type'] === 'image',
   }
 }
