@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError } from 'commander'
 import { messageOf } from '../kernel/errors.ts'
 import { passwordVariable } from './edf-node-process.ts'
+import { addIscsiCommands } from './iscsi-commands.ts'
 
 function wholeNumber(value: string): number {
   if (!/^\d+$/.test(value)) throw new InvalidArgumentError('a whole number is expected.')
@@ -77,6 +78,8 @@ export async function runCommandLine(argv: readonly string[]): Promise<void> {
       const { runTour } = await import('./tour.ts')
       await runTour(options)
     })
+
+  addIscsiCommands(program)
 
   try {
     await program.parseAsync([...argv])

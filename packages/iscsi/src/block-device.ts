@@ -1,5 +1,3 @@
-import { type FileHandle, open } from 'node:fs/promises'
-
 /** What a waiting call can be stopped by. `signal.reason` is what the call then rejects with. */
 export interface Cancel {
   readonly signal: AbortSignal
@@ -122,59 +120,4 @@ export class MemoryDevice implements BlockDevice {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}
-}
-
-/** A raw file as a device. Its size is that of the file, rounded down to whole blocks. */
-export class FileDevice implements BlockDevice {
-  readonly blockSize: number
-  readonly sizeBytes: number
-  readonly #file: FileHandle
-
-  private constructor(file: FileHandle, sizeBytes: number, blockSize: number) {
-    this.#file = file
-    this.sizeBytes = sizeBytes
-    this.blockSize = blockSize
-  }
-
-  /** @param mode `'r'` opens for reading only; a later write then rejects with EBADF */
-  static async open(path: string, mode: 'r' | 'rw', blockSize = 512): Promise<FileDevice> {
-    const file = await open(path, mode === 'r' ? 'r' : 'r+')
-    try {
-      const { size } = await file.stat()
-      return new FileDevice(file, size - (size % blockSize), blockSize)
-    } catch (error) {
-      await file.close()
-      throw error
-    }
-  }
-
-  async read(offset: number, into: Uint8Array, cancel: Cancel): Promise<void> {
-    cancel.signal.throwIfAborted()
-    checkRange(this, offset, into.byteLength)
-    let done = 0
-    while (done < into.byteLength) {
-      const { bytesRead } = await this.#file.read(into, done, into.byteLength - done, offset + done)
-      if (bytesRead === 0) throw new RangeError(`the file ended at byte ${offset + done}`)
-      done += bytesRead
-    }
-  }
-
-  async write(offset: number, data: Uint8Array, cancel: Cancel): Promise<void> {
-    cancel.signal.throwIfAborted()
-    checkRange(this, offset, data.byteLength)
-    let done = 0
-    while (done < data.byteLength) {
-      const { bytesWritten } = await this.#file.write(data, done, data.byteLength - done, offset + done)
-      done += bytesWritten
-    }
-  }
-
-  async flush(cancel: Cancel): Promise<void> {
-    cancel.signal.throwIfAborted()
-    await this.#file.datasync()
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#file.close()
-  }
 }

@@ -8,18 +8,29 @@ const LARGEST = 2097152
 
 export class BufferPool {
   readonly #keepBytes: number
+  readonly #limitBytes: number
+  #takenBytes = 0
   readonly #free = new Map<number, Buffer[]>()
   #keptBytes = 0
 
-  /** @param keepBytes how much unused memory is kept for reuse */
-  constructor(keepBytes: number) {
+  /**
+   * @param keepBytes how much unused memory is kept for reuse
+   * @param limitBytes how much may be taken at a time before `isFull`
+   */
+  constructor(keepBytes: number, limitBytes = Number.POSITIVE_INFINITY) {
     this.#keepBytes = keepBytes
+    this.#limitBytes = limitBytes
+  }
+
+  /** So much is taken that whoever can do without should wait. `take` gives all the same. */
+  get isFull(): boolean {
+    return this.#takenBytes >= this.#limitBytes
   }
 
   /** A buffer of at least `length` bytes. */
   take(length: number): Buffer {
-    if (length > LARGEST) return Buffer.allocUnsafeSlow(length)
-    const size = classOf(length)
+    const size = length > LARGEST ? length : classOf(length)
+    this.#takenBytes += size
     const buffer = this.#free.get(size)?.pop()
     if (!buffer) return Buffer.allocUnsafeSlow(size)
     this.#keptBytes -= size
@@ -29,6 +40,7 @@ export class BufferPool {
   /** Gives a whole buffer back that `take` returned; nobody may use it afterwards. */
   give(buffer: Buffer): void {
     const size = buffer.byteLength
+    this.#takenBytes -= size
     if (size > LARGEST || this.#keptBytes + size > this.#keepBytes) return
     const list = this.#free.get(size)
     if (list) list.push(buffer)

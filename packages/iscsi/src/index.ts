@@ -4,7 +4,6 @@ export {
   checkRange,
   type Done,
   type Extent,
-  FileDevice,
   MemoryDevice,
   readBytes,
 } from './block-device.ts'
@@ -17,10 +16,12 @@ export {
   writeStream,
 } from './copy-stream.ts'
 export { IscsiError, type IscsiErrorCode, ScsiError } from './errors.ts'
+export { FileDevice } from './file-device.ts'
 export { type Portal, parsePortal } from './initiator/connection.ts'
 export { type DiscoveredTarget, type DiscoveryOptions, discoverTargets } from './initiator/discover.ts'
 export { IscsiDisk, type IscsiDiskOptions, openIscsiDisk } from './initiator/disk.ts'
 export type { UnitIdentity } from './initiator/logical-unit.ts'
+export { InlineGuard } from './inline-guard.ts'
 export type { Chap, ChapCredentials } from './login/chap.ts'
 export type { SessionPreferences } from './login/negotiate.ts'
 export type { AccessStateName } from './scsi/access-state.ts'

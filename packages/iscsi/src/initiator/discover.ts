@@ -6,6 +6,7 @@ import { encodeText, MAX_TEXT_BYTES, parseText } from '../login/text.ts'
 import { type Portal, parsePortal } from './connection.ts'
 import { logIn } from './login.ts'
 import { Session } from './session.ts'
+import { requestText } from './text-request.ts'
 
 /** A target that a portal has told of. */
 export interface DiscoveredTarget {
@@ -42,7 +43,7 @@ export async function discoverTargets(
   let session: Session | undefined
   const identity = chap === undefined ? { initiatorName } : { initiatorName, chap }
   await logIn(portal, identity, isid, timeoutMs, cancel.signal, (loggedIn) => {
-    session = new Session(loggedIn, { roomFor: () => {}, ended: () => {} }, 1)
+    session = new Session(loggedIn, { roomFor: () => {}, repeat: () => {}, ended: () => {} }, 1)
   })
   if (session === undefined) throw new IscsiError('closed', 'the login ended without a session')
   const current = session
@@ -51,7 +52,12 @@ export async function discoverTargets(
   const ticker = setInterval(() => current.tick(performance.now()), tickMs)
   try {
     cancel.signal.throwIfAborted()
-    const text = await current.text(encodeText([['SendTargets', 'All']]), timeoutMs, MAX_TEXT_BYTES * 16)
+    const text = await requestText(
+      current,
+      encodeText([['SendTargets', 'All']]),
+      timeoutMs,
+      MAX_TEXT_BYTES * 16,
+    )
     return targetsIn(text, portal)
   } finally {
     clearInterval(ticker)

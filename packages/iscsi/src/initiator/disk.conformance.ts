@@ -47,7 +47,7 @@ const initiatorName = 'iqn.2026-01.test:initiator'
 function open(target: RealTarget, options: Partial<IscsiDiskOptions> = {}): Promise<IscsiDisk> {
   const { port, targetName, lun } = target
   const portals = [{ host: '127.0.0.1', port }]
-  return openIscsiDisk({ portals, targetName, lun, initiatorName, timeoutMs: 10_000, ...options }, cancel)
+  return openIscsiDisk({ portals, targetName, lun, initiatorName, timeoutMs: 60_000, ...options }, cancel)
 }
 
 function pattern(length: number, seed = 1): Buffer {

@@ -325,6 +325,44 @@ test('a command without an answer is aborted at the target, and its error says w
   assert.equal(disk.reconnects, 0)
 })
 
+test('when the target does not abort a command its unit is reset, and the others are repeated', async () => {
+  const functions: string[] = []
+  const into = Buffer.alloc(512)
+  let other: Promise<void> | undefined
+  await using target = await ScriptedTarget.start({
+    // Reads have no answer until the reset.
+    onCommand: (command) => isCommand(command, OperationCode.read10) && !functions.includes('reset'),
+    onTaskManagement: (tag, referenced, peer) => {
+      const isReset = referenced === NO_TAG
+      functions.push(isReset ? 'reset' : 'abort')
+      other ??= disk.read(512, into, cancel)
+      peer.answerTaskManagement(tag, isReset ? 0 : 5)
+      return true
+    },
+  })
+  target.disk.fill('what is read ')
+  await using disk = await open(target, { timeoutMs: 500 })
+  await assert.rejects(disk.read(0, Buffer.alloc(512), cancel), code('timeout'))
+  await other
+  assert.deepEqual(functions, ['abort', 'reset'])
+  assert.ok(into.equals(target.disk.subarray(512, 1024)))
+  assert.equal(target.count(OperationCode.read10), 3)
+  assert.equal(disk.reconnects, 0)
+})
+
+test('when the target answers neither abort nor reset the connection is given up', async () => {
+  let hangs = true
+  await using target = await ScriptedTarget.start({
+    onCommand: (command) => hangs && isCommand(command, OperationCode.read10),
+    onTaskManagement: () => true,
+  })
+  await using disk = await open(target, { timeoutMs: 200 })
+  await assert.rejects(disk.read(0, Buffer.alloc(512), cancel), code('timeout'))
+  hangs = false
+  await disk.read(0, Buffer.alloc(512), cancel)
+  assert.equal(disk.reconnects, 1)
+})
+
 test('a cancelled call rejects with its reason when the target moves no more of its data', async () => {
   let sendLate = () => {}
   const script: Script = {

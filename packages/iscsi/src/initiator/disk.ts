@@ -73,6 +73,8 @@ export class IscsiDisk implements BlockDevice {
   readonly targetName: string
   /** As asked for, or because the unit is write protected. */
   readonly readOnly: boolean
+  /** The unit said so when it was opened. */
+  readonly writeProtected: boolean
   readonly #nexus: Nexus
   readonly #unit: LogicalUnit
   readonly #limits: BlockLimits
@@ -102,6 +104,7 @@ export class IscsiDisk implements BlockDevice {
       readonly lbaStatus: boolean
       readonly targetName: string
       readonly readOnly: boolean
+      readonly writeProtected: boolean
       readonly timeoutMs: number
     },
   ) {
@@ -109,7 +112,8 @@ export class IscsiDisk implements BlockDevice {
     this.#unit = unit
     this.identity = facts.identity
     this.targetName = facts.targetName
-    this.readOnly = facts.readOnly
+    this.readOnly = facts.readOnly || facts.writeProtected
+    this.writeProtected = facts.writeProtected
     this.blockSize = facts.capacity.blockSize
     this.#capacity = facts.capacity
     this.#limits = facts.limits
@@ -366,7 +370,8 @@ export async function openIscsiDisk(options: IscsiDiskOptions, cancel: Cancel): 
       lbaStatus,
       targetName,
       timeoutMs,
-      readOnly: readOnly || writeProtected,
+      readOnly,
+      writeProtected,
     })
     nexus.check = async (runner, signal) => {
       const found = new LogicalUnit(runner, options.lun, timeoutMs)

@@ -129,14 +129,23 @@ export class Nexus implements SessionOwner, CommandRunner {
     }
   }
 
-  ended(session: Session, error: Error, unanswered: readonly Task[]): void {
-    if (this.#session === session) this.#session = undefined
+  repeat(session: Session, tasks: readonly Task[]): void {
+    this.#queueAgain(tasks, new IscsiError('closed', 'a reset of the unit ended the command'))
+    this.roomFor(session)
+  }
+
+  #queueAgain(tasks: readonly Task[], otherwise: Error): void {
     const again: Task[] = []
-    for (const task of unanswered) {
+    for (const task of tasks) {
       if (task.command.replay && task.abortReason === undefined && this.#dead === undefined) again.push(task)
-      else task.fail(error)
+      else task.fail(otherwise)
     }
     this.#queue.unshift(...again)
+  }
+
+  ended(session: Session, error: Error, unanswered: readonly Task[]): void {
+    if (this.#session === session) this.#session = undefined
+    this.#queueAgain(unanswered, error)
     if (this.#closing.signal.aborted || this.#recovering !== undefined) return
     this.#recovering = this.#recover(error).finally(() => {
       this.#recovering = undefined

@@ -10,20 +10,21 @@ import { decodeReadyToTransfer } from '../pdu/ready-to-transfer.ts'
 import { decodeReject } from '../pdu/reject.ts'
 import { encodeScsiCommand, TaskAttribute } from '../pdu/scsi-command.ts'
 import { decodeScsiResponse, decodeSenseSegment } from '../pdu/scsi-response.ts'
-import { encodeTaskManagementRequest, TaskFunction } from '../pdu/task-management-request.ts'
-import { decodeTaskManagementResponse, TaskResponse } from '../pdu/task-management-response.ts'
-import { encodeTextRequest } from '../pdu/text-request.ts'
-import { decodeTextResponse, type TextResponse } from '../pdu/text-response.ts'
+import { encodeTaskManagementRequest } from '../pdu/task-management-request.ts'
+import { decodeTaskManagementResponse } from '../pdu/task-management-response.ts'
 import { serialAdd, serialLess } from '../serial.ts'
 import { type Connection, type ConnectionOwner, nameOf } from './connection.ts'
 import type { LoggedIn } from './login.ts'
 import { FIRST_CMD_SN } from './login-exchange.ts'
 import type { Task } from './task.ts'
+import { type EndingHost, TaskEnding, type TaskManagement } from './task-ending.ts'
 
 /** What a session tells whoever feeds it. */
 export interface SessionOwner {
   /** There is room for another command. */
   roomFor(session: Session): void
+  /** Commands that a reset of their unit has ended, in the order in which they were sent. */
+  repeat(session: Session, tasks: readonly Task[]): void
   /** The session is over; `unanswered` are its commands, in the order in which they were sent. */
   ended(session: Session, error: Error, unanswered: readonly Task[]): void
 }
@@ -32,33 +33,56 @@ export interface SessionOwner {
 const pingAfterMs = 5_000
 /** How long it may be silent after that. */
 const pingTimeoutMs = 15_000
-/** How long the target may take to abort a task, or to answer a logout. */
-const abortTimeoutMs = 5_000
+/** How long the target may take to answer a logout. */
 const logoutTimeoutMs = 2_000
 
 const emptyLun = Buffer.alloc(8)
 const nothing = Buffer.alloc(0)
 
-/** The answer to a request that is no SCSI command, while it is awaited. */
-interface Waiting {
-  readonly tag: number
-  readonly deadlineAt: number
+/** The numbers that a request carries. */
+interface RequestNumbers {
+  readonly initiatorTaskTag: number
+  readonly cmdSn: number
+  readonly expStatSn: number
+}
+
+/** A request that is no SCSI command. */
+export interface ImmediateRequest {
+  /** Completes "timed out waiting for …". */
   readonly what: string
-  readonly answered: (header: Buffer, data: Uint8Array) => void
-  readonly failed: (error: Error) => void
+  readonly timeoutMs: number
+  readonly data?: Buffer
+  readonly encode: (numbers: RequestNumbers, header: Buffer) => void
+  /** When no answer comes in time the connection stays; else it is given up. Default false. */
+  readonly keepsConnection?: boolean
+}
+
+export interface Answer {
+  readonly header: Buffer
+  readonly data: Buffer
+}
+
+/** A request while its answer is awaited. */
+interface Waiting {
+  readonly what: string
+  readonly deadlineAt: number
+  readonly keepsConnection: boolean
+  readonly resolve: (answer: Answer) => void
+  readonly reject: (error: Error) => void
 }
 
 /**
  * One session in full feature phase on one connection: numbers commands, keeps to the target's window, moves the
  * data (RFC 7143 sections 4.2 and 11). It ends with its connection; recovery is the owner's.
  */
-export class Session implements ConnectionOwner {
+export class Session implements ConnectionOwner, EndingHost {
   readonly parameters: SessionParameters
   readonly #connection: Connection
   readonly #owner: SessionOwner
   readonly #depth: number
   readonly #tasks = new Map<number, Task>()
   readonly #waiting = new Map<number, Waiting>()
+  readonly #ending = new TaskEnding(this)
   #cmdSn = FIRST_CMD_SN
   #expStatSn: number
   #maxCmdSn: number
@@ -139,124 +163,79 @@ export class Session implements ConnectionOwner {
    * more happens, at the latest when the connection was dropped because it did not.
    */
   abort(task: Task, reason: unknown): void {
-    if (task.abortReason !== undefined) return
-    task.abortReason = { error: reason }
-    const tag = this.#tag()
-    const header = Buffer.allocUnsafe(HEADER_BYTES)
-    encodeTaskManagementRequest(
-      {
-        immediate: true,
-        function: TaskFunction.abortTask,
-        lun: task.command.lun,
-        initiatorTaskTag: tag,
-        referencedTaskTag: task.tag,
-        cmdSn: this.#cmdSn,
-        expStatSn: this.#expStatSn,
-        refCmdSn: task.cmdSn,
-      },
-      header,
-    )
-    const what = `the end of ${task.command.what}`
-    this.#await(tag, what, Math.min(abortTimeoutMs, task.command.timeoutMs), (answer) => {
-      const { response } = decodeTaskManagementResponse(answer)
-      if (response !== TaskResponse.complete && response !== TaskResponse.taskDoesNotExist) {
-        throw new IscsiError(
-          'protocol',
-          `the target could not abort ${task.command.what} (response ${response})`,
-        )
-      }
-      if (this.#tasks.delete(task.tag)) task.fail(reason)
-      this.#afterTask()
-    })
-    this.#connection.send(header)
+    void this.#ending.end(task, reason)
   }
 
   /**
-   * A text negotiation, such as SendTargets.
-   * @returns the text of all the answer's PDUs
-   * @throws IscsiError `timeout`, `rejected`, `protocol`, `closed`
+   * Sends an immediate request that is no SCSI command, and waits for its answer.
+   * @throws IscsiError `rejected`, `timeout`, `closed`
    */
-  async text(request: Buffer, timeoutMs: number, maxBytes: number): Promise<Buffer> {
-    const parts: Buffer[] = []
-    let bytes = 0
-    let transferTag = NO_TAG
-    let lunField: Buffer = emptyLun
-    for (;;) {
-      const sent = transferTag === NO_TAG ? request : nothing
-      const response = await this.#textStep(sent, transferTag, lunField, timeoutMs, (data) => {
-        bytes += data.byteLength
-        if (bytes > maxBytes)
-          throw new IscsiError('protocol', `the target sent more than ${maxBytes} bytes of text`)
-        parts.push(Buffer.from(data))
-      })
-      if (response.final) return Buffer.concat(parts)
-      if (response.targetTransferTag === NO_TAG) {
-        throw new IscsiError('protocol', 'the target sent a part of a text without a tag to go on with')
+  request(request: ImmediateRequest): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      const { what, timeoutMs, data, encode, keepsConnection = false } = request
+      if (this.#ended) {
+        reject(new IscsiError('closed', `the session has ended: there will not be ${what}`))
+        return
       }
-      transferTag = response.targetTransferTag
-      lunField = response.lunField
+      const initiatorTaskTag = this.#tag()
+      const header = Buffer.alloc(HEADER_BYTES)
+      encode({ initiatorTaskTag, cmdSn: this.#cmdSn, expStatSn: this.#expStatSn }, header)
+      const deadlineAt = performance.now() + timeoutMs
+      this.#waiting.set(initiatorTaskTag, { what, deadlineAt, keepsConnection, resolve, reject })
+      this.#connection.send(header, data)
+    })
+  }
+
+  // What the ending of tasks needs:
+
+  async manage(request: TaskManagement): Promise<number | undefined> {
+    const { function: taskFunction, lun, task, timeoutMs } = request
+    const fields = {
+      immediate: true,
+      function: taskFunction,
+      lun,
+      referencedTaskTag: task?.tag ?? NO_TAG,
+      refCmdSn: task?.cmdSn ?? 0,
+    }
+    try {
+      const { header } = await this.request({
+        what: `the target's word that ${task?.command.what ?? 'a reset'} has ended`,
+        timeoutMs,
+        keepsConnection: true,
+        encode: (numbers, into) => encodeTaskManagementRequest({ ...fields, ...numbers }, into),
+      })
+      return decodeTaskManagementResponse(header).response
+    } catch {
+      return undefined
     }
   }
 
-  #textStep(
-    text: Buffer,
-    targetTransferTag: number,
-    lunField: Buffer,
-    timeoutMs: number,
-    take: (data: Uint8Array) => void,
-  ): Promise<TextResponse> {
-    return new Promise((resolve, reject) => {
-      const tag = this.#tag()
-      const header = Buffer.alloc(HEADER_BYTES)
-      encodeTextRequest(
-        {
-          immediate: true,
-          final: true,
-          continued: false,
-          lunField,
-          initiatorTaskTag: tag,
-          targetTransferTag,
-          cmdSn: this.#cmdSn,
-          expStatSn: this.#expStatSn,
-          dataLength: text.byteLength,
-        },
-        header,
-      )
-      const answered = (answer: Buffer, data: Uint8Array) => {
-        take(data)
-        resolve(decodeTextResponse(answer))
-      }
-      this.#await(tag, 'the answer to a text request', timeoutMs, answered, reject)
-      this.#connection.send(header, text)
-    })
+  tasksOn(lun: number): readonly Task[] {
+    return [...this.#tasks.values()].filter((task) => task.command.lun === lun)
+  }
+
+  ended(task: Task, reason: unknown): void {
+    if (this.#tasks.delete(task.tag)) task.fail(reason)
+    this.#afterTask()
+  }
+
+  resetTook(tasks: readonly Task[]): void {
+    for (const task of tasks) this.#tasks.delete(task.tag)
+    this.#owner.repeat(this, tasks)
+    this.#afterTask()
   }
 
   /** Logs out and hangs up. Never throws: a target that does not answer is left all the same. */
   async logout(): Promise<void> {
     if (this.#ended) return
     this.#draining ??= new IscsiError('closed', 'the session was closed')
-    await new Promise<void>((resolve) => {
-      const tag = this.#tag()
-      const header = Buffer.alloc(HEADER_BYTES)
-      encodeLogoutRequest(
-        {
-          immediate: true,
-          reason: LogoutReason.closeSession,
-          initiatorTaskTag: tag,
-          cid: 0,
-          cmdSn: this.#cmdSn,
-          expStatSn: this.#expStatSn,
-        },
-        header,
-      )
-      const timer = setTimeout(resolve, logoutTimeoutMs)
-      const finished = () => {
-        clearTimeout(timer)
-        resolve()
-      }
-      this.#await(tag, 'the answer to the logout', logoutTimeoutMs, finished, finished)
-      this.#connection.send(header)
-    })
+    const fields = { immediate: true, reason: LogoutReason.closeSession, cid: 0 }
+    await this.request({
+      what: 'the answer to the logout',
+      timeoutMs: logoutTimeoutMs,
+      keepsConnection: true,
+      encode: (numbers, header) => encodeLogoutRequest({ ...fields, ...numbers }, header),
+    }).catch(() => undefined)
     this.#connection.end()
     this.closed(new IscsiError('closed', 'the session was closed'))
   }
@@ -269,9 +248,13 @@ export class Session implements ConnectionOwner {
       const what = `timed out after ${task.command.timeoutMs} ms waiting for ${task.command.what}`
       this.abort(task, new IscsiError('timeout', what))
     }
-    for (const waiting of this.#waiting.values()) {
+    for (const [tag, waiting] of this.#waiting) {
       if (now < waiting.deadlineAt) continue
-      this.#connection.close(new IscsiError('timeout', `timed out waiting for ${waiting.what}`))
+      const error = new IscsiError('timeout', `timed out waiting for ${waiting.what}`)
+      this.#waiting.delete(tag)
+      waiting.reject(error)
+      if (waiting.keepsConnection) continue
+      this.#connection.close(error)
       return
     }
     const silentMs = now - this.#connection.lastReceivedAt
@@ -342,7 +325,7 @@ export class Session implements ConnectionOwner {
     this.#tasks.clear()
     const waiting = [...this.#waiting.values()]
     this.#waiting.clear()
-    for (const { failed } of waiting) failed(error)
+    for (const { reject } of waiting) reject(error)
     this.#owner.ended(this, error, unanswered)
   }
 
@@ -474,7 +457,8 @@ export class Session implements ConnectionOwner {
     const waiting = this.#waiting.get(tag)
     if (waiting === undefined) return
     this.#waiting.delete(tag)
-    waiting.answered(header, data)
+    // Both lie in buffers that the next PDU reuses.
+    waiting.resolve({ header: Buffer.from(header), data: Buffer.from(data) })
   }
 
   #asyncMessage(header: Buffer): void {
@@ -501,22 +485,12 @@ export class Session implements ConnectionOwner {
     const task = this.#tasks.get(tag)
     if (waiting !== undefined) {
       this.#waiting.delete(tag)
-      waiting.failed(error)
+      waiting.reject(error)
     } else if (task !== undefined) {
       // Whether the target has forgotten the command is not known: end it for certain.
       task.deadlineAt = Number.POSITIVE_INFINITY
       this.abort(task, new IscsiError('rejected', `${what}: ${task.command.what}`))
     }
-  }
-
-  #await(
-    tag: number,
-    what: string,
-    timeoutMs: number,
-    answered: Waiting['answered'],
-    failed: Waiting['failed'] = () => {},
-  ): void {
-    this.#waiting.set(tag, { tag, what, deadlineAt: performance.now() + timeoutMs, answered, failed })
   }
 
   #tag(): number {

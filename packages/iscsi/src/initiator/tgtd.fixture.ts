@@ -25,18 +25,42 @@ async function whyNot(): Promise<string | undefined> {
   }
 }
 
+/** For measurements. */
+export interface TgtdOptions extends RealTargetOptions {
+  /** Negotiates what our target does: large segments and first bursts, no R2T for those. */
+  readonly tuned?: boolean
+  readonly sizeBytes?: number
+}
+
+export interface Tgtd extends RealTarget {
+  readonly pid: number
+}
+
+export interface TgtdKind extends RealTargetKind {
+  start(options: TgtdOptions): Promise<Tgtd>
+}
+
 /** The Linux SCSI target framework in user space, as Debian has it. */
-export async function tgtdKind(): Promise<RealTargetKind> {
+export async function tgtdKind(): Promise<TgtdKind> {
   return { name: 'tgtd', skip: await whyNot(), digests: true, thin: false, remembersNexus: false, start }
+}
+
+const tuning = {
+  MaxRecvDataSegmentLength: '262144',
+  MaxXmitDataSegmentLength: '262144',
+  FirstBurstLength: '262144',
+  MaxBurstLength: '1048576',
+  InitialR2T: 'No',
+  ImmediateData: 'Yes',
 }
 
 let nextControlPort = 2000 + (process.pid % 20_000)
 
-async function start(options: RealTargetOptions): Promise<RealTarget> {
+async function start(options: TgtdOptions): Promise<Tgtd> {
   const directory = await mkdtemp(join(tmpdir(), 'tgtd-'))
   const image = join(directory, 'disk')
   await writeFile(image, '')
-  await truncate(image, REAL_DISK_BYTES)
+  await truncate(image, options.sizeBytes ?? REAL_DISK_BYTES)
   const port = await freePort()
   nextControlPort += 1
   const control = String(nextControlPort)
@@ -58,6 +82,9 @@ async function start(options: RealTargetOptions): Promise<RealTarget> {
     await admin('target', 'new', '--tid', '1', '-T', targetName)
     await admin('logicalunit', 'new', '--tid', '1', '--lun', '1', '-b', image)
     await admin('target', 'bind', '--tid', '1', '-I', 'ALL')
+    for (const [name, value] of options.tuned === true ? Object.entries(tuning) : []) {
+      await admin('target', 'update', '--tid', '1', '--name', name, '--value', value)
+    }
     if (options.digests === true) {
       await admin('target', 'update', '--tid', '1', '--name', 'HeaderDigest', '--value', 'CRC32C,None')
       await admin('target', 'update', '--tid', '1', '--name', 'DataDigest', '--value', 'CRC32C,None')
@@ -75,7 +102,7 @@ async function start(options: RealTargetOptions): Promise<RealTarget> {
     await stop()
     throw error
   }
-  return { port, targetName, lun: 1, [Symbol.asyncDispose]: stop }
+  return { port, targetName, lun: 1, pid: daemon.pid ?? 0, [Symbol.asyncDispose]: stop }
 }
 
 async function untilReady(ask: () => Promise<unknown>): Promise<void> {

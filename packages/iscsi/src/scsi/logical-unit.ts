@@ -2,7 +2,7 @@
 import type { BlockDevice, Cancel, Done } from '../block-device.ts'
 import { ScsiError } from '../errors.ts'
 import { CopyResults } from './copy-results.ts'
-import type { NexusId } from './nexus.ts'
+import { type NexusId, partsOf } from './nexus.ts'
 import { PersistentReservations, type ReservationStore } from './persistent-reservations.ts'
 import { RangeLock } from './range-lock.ts'
 import { type Direction, isLimited, RateLimiter, type RateLimits } from './rate-limiter.ts'
@@ -57,8 +57,8 @@ export class LogicalUnit {
   /** Undefined while there is no limit. */
   limiter: RateLimiter | undefined
   readonly #attentions = new Map<NexusId, Sense[]>()
-  /** Nexuses that have been here since power on, the latest last. */
-  readonly #known = new Set<NexusId>()
+  /** Initiator ports that have been here since power on, at whichever portal group; the latest last. */
+  readonly #known = new Set<string>()
 
   constructor(config: LogicalUnitConfig) {
     this.config = config
@@ -107,12 +107,13 @@ export class LogicalUnit {
 
   /**
    * A nexus begins, or begins again. Its first command learns which: that the unit was powered on (as far as this
-   * nexus knows), or that only the nexus was lost. In the first case writes that were never flushed may be gone.
+   * initiator port knows), or that only a nexus was lost. In the first case writes that were never flushed may be gone.
    */
   attach(nexus: NexusId): void {
-    const known = this.#known.delete(nexus)
+    const { initiatorPort } = partsOf(nexus)
+    const known = this.#known.delete(initiatorPort)
     this.#attentions.set(nexus, [known ? Conditions.nexusLoss : Conditions.powerOn])
-    this.#known.add(nexus)
+    this.#known.add(initiatorPort)
     if (this.#known.size > MAX_KNOWN_NEXUSES) {
       for (const oldest of this.#known) {
         this.#known.delete(oldest)

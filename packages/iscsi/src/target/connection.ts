@@ -16,6 +16,10 @@ import type { Session, SessionLink } from './session.ts'
 
 /** Data segments during login: the default of MaxRecvDataSegmentLength. */
 const LOGIN_SEGMENT_BYTES = 8192
+/** Bytes that an initiator has not taken above which we read nothing more of it: more than all its reads may queue. */
+const MAX_UNSENT_BYTES = 12 * 1048576
+/** Times `answerMs` that one PDU may take to arrive, however steadily. */
+const SLOWEST_PDU = 30
 /** How long a connection may take to deliver what is queued once it is to be closed. */
 const LINGER_MS = 2000
 
@@ -65,6 +69,11 @@ export class Connection implements PduHandler, SessionLink {
   #text = Buffer.alloc(0)
   #statSn = 0
   #paused = false
+  /** Reading waits until the initiator has taken what is queued. */
+  #backedUp = false
+  /** The PDU that is arriving, and since when. */
+  #pdus = 0
+  #pduSince = 0
   #ended = false
   #closed = false
   #reason = 'the initiator closed the connection'
@@ -91,6 +100,9 @@ export class Connection implements PduHandler, SessionLink {
     this.#socket = readWith(accepted, (bytes, length) => this.#receive(bytes, length))
     this.#sender = new Sender(this.#socket, host.slabs)
     this.writer = new PduWriter(this.#sender)
+    this.#sender.onEmpty = () => {
+      if (this.#backedUp) this.#resume()
+    }
     this.#socket.on('error', (error) => {
       this.#reason = error.message
     })
@@ -103,7 +115,9 @@ export class Connection implements PduHandler, SessionLink {
     this.#pingedAt = undefined
     this.#receiver.push(bytes, 0, length)
     this.#sender.flush()
-    return !this.#paused
+    // Answers that nobody takes must not pile up: a flood of pings waits in the socket's buffers.
+    if (this.#sender.unsentBytes > MAX_UNSENT_BYTES) this.#backedUp = true
+    return !this.#paused && !this.#backedUp
   }
 
   // --- login ---
@@ -217,8 +231,16 @@ export class Connection implements PduHandler, SessionLink {
       this.drop('the initiator does not take what it asked for')
       return
     }
+    if (this.#backedUp) return
     if (this.#receiver.insidePdu && silent > 3 * answerMs) {
       this.drop('a PDU did not go on')
+      return
+    }
+    if (!this.#receiver.insidePdu || this.#receiver.pdus !== this.#pdus) {
+      this.#pdus = this.#receiver.pdus
+      this.#pduSince = now
+    } else if (now - this.#pduSince > SLOWEST_PDU * answerMs) {
+      this.drop('a PDU came too slowly')
       return
     }
     if (this.#pingedAt !== undefined) {
@@ -236,6 +258,7 @@ export class Connection implements PduHandler, SessionLink {
 
   #resume(): void {
     this.#paused = false
+    this.#backedUp = false
     this.#socket.resume()
   }
 

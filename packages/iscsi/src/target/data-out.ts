@@ -45,6 +45,7 @@ export class DataOutReceiver {
     const { plan } = task
     const { parameters, pool } = this.#host
     if (plan.kind !== 'write' && plan.kind !== 'collect') return true
+    if (pool.isFull) return false
     const length = Math.min(plan.length, task.expectedOut)
     task.wanted = plan.kind === 'write' && task.unit ? length - (length % task.unit.blockSize) : length
     const unsolicited = final ? immediate : Math.min(task.expectedOut, parameters.firstBurstLength)
@@ -212,7 +213,9 @@ export class DataOutReceiver {
     if (this.#host.cancel.signal.aborted) return
     for (let task = this.#waiting[0]; task; task = this.#waiting[0]) {
       const length = Math.min(this.#host.parameters.maxBurstLength, task.wanted - task.received)
-      if (this.#solicited > 0 && this.#solicited + length > MAX_SOLICITED_BYTES) return
+      // One burst of a session goes on whatever happens, so that each of them gets to its end.
+      const tooMuch = this.#host.pool.isFull || this.#solicited + length > MAX_SOLICITED_BYTES
+      if (this.#solicited > 0 && tooMuch) return
       this.#waiting.shift()
       this.#ask(task, length)
     }

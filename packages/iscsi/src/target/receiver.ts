@@ -35,6 +35,8 @@ export class Receiver {
   handler: PduHandler
   readonly #header = Buffer.alloc(HEADER_BYTES + MAX_ADDITIONAL_BYTES + DIGEST_BYTES)
   readonly #trailer = Buffer.alloc(8)
+  /** Headers that have arrived. */
+  pdus = 0
   #state: number = State.header
   /** Bytes of the current part that have arrived. */
   #have = 0
@@ -118,6 +120,7 @@ export class Receiver {
 
   #dispatch(header: Buffer, at: number, additional: Buffer | undefined): void {
     const length = dataSegmentLength(header, at)
+    this.pdus += 1
     this.#have = 0
     if (length > this.maxDataLength) {
       this.#fail(`a data segment of ${length} bytes where ${this.maxDataLength} are allowed`, 0)

@@ -48,8 +48,10 @@ export class Sender {
   #queued = 0
   #scheduled = false
   #closed = false
-  /** Called when everything that was queued has left this process. */
+  /** Called when everything that was queued has left this process: the reads that wait go on. */
   onDrained: () => void = () => {}
+  /** Likewise, before: the connection reads on. */
+  onEmpty: () => void = () => {}
 
   constructor(socket: Socket, pool: SlabPool) {
     this.#socket = socket
@@ -108,7 +110,9 @@ export class Sender {
       this.#socket.write(bytes, () => {
         this.#queued -= piece.end - piece.start
         this.#release(piece.slab, piece.regions)
-        if (this.#queued === 0) this.onDrained()
+        if (this.#queued > 0) return
+        this.onEmpty()
+        this.onDrained()
       })
     }
     if (pieces.length > 1) this.#socket.uncork()

@@ -29,8 +29,14 @@ export interface IscsiServerOptions {
   readonly maxConnections?: number
   /** Connections from one address. Default 2048. */
   readonly maxConnectionsPerAddress?: number
+  /** Connections that have not logged in yet. Default 512. */
+  readonly maxPendingLogins?: number
+  /** Of these, from one address. Default 128. */
+  readonly maxPendingLoginsPerAddress?: number
   /** Bytes of unused buffers that are kept for reuse. Default 32 MiB. */
   readonly poolBytes?: number
+  /** Bytes of all sessions' write data at a time; above it new writes are answered TASK SET FULL. Default 1 GiB. */
+  readonly maxBufferedBytes?: number
 }
 
 /** A portal to listen at. */
@@ -71,6 +77,8 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost, TargetServe
   readonly #discoveryChap: Chap | undefined
   readonly #maxConnections: number
   readonly #maxPerAddress: number
+  readonly #maxPending: number
+  readonly #maxPendingPerAddress: number
   readonly #listeners: { readonly server: Server; readonly portal: Portal; readonly tag: number }[] = []
   readonly #targets = new Map<string, IscsiTarget>()
   readonly #connections = new Set<Connection>()
@@ -86,7 +94,9 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost, TargetServe
     this.#discoveryChap = options.discoveryChap
     this.#maxConnections = options.maxConnections ?? 4096
     this.#maxPerAddress = options.maxConnectionsPerAddress ?? 2048
-    this.#pool = new BufferPool(options.poolBytes ?? 32 * 1048576)
+    this.#maxPending = options.maxPendingLogins ?? 512
+    this.#maxPendingPerAddress = options.maxPendingLoginsPerAddress ?? 128
+    this.#pool = new BufferPool(options.poolBytes ?? 32 * 1048576, options.maxBufferedBytes ?? 1073741824)
   }
 
   /**
@@ -264,14 +274,29 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost, TargetServe
 
   #accept(socket: Socket, portalGroupTag: number): void {
     const address = socket.remoteAddress ?? ''
-    let fromThere = 0
-    for (const connection of this.#connections) if (connection.remoteAddress === address) fromThere += 1
-    if (this.#closing || this.#connections.size >= this.#maxConnections || fromThere >= this.#maxPerAddress) {
+    if (this.#closing || this.#isFullFor(address)) {
       publish(refusedChannel, { remoteAddress: address, reason: 'too many connections' })
       socket.destroy()
       return
     }
     this.#connections.add(new Connection(socket, this, portalGroupTag, Date.now()))
+  }
+
+  #isFullFor(address: string): boolean {
+    let [pending, fromThere, pendingFromThere] = [0, 0, 0]
+    for (const connection of this.#connections) {
+      const isPending = connection.session === undefined
+      if (isPending) pending += 1
+      if (connection.remoteAddress !== address) continue
+      fromThere += 1
+      if (isPending) pendingFromThere += 1
+    }
+    return (
+      this.#connections.size >= this.#maxConnections ||
+      fromThere >= this.#maxPerAddress ||
+      pending >= this.#maxPending ||
+      pendingFromThere >= this.#maxPendingPerAddress
+    )
   }
 
   #tick(): void {
