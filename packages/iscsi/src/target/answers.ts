@@ -120,14 +120,16 @@ export function sendReject(host: AnswerHost, reason: number, header: Buffer, at:
 
 /** Tells the initiator that the target drops its session: RFC 7143 section 11.9.1, event 3. */
 export function sendSessionDropped(host: AnswerHost): void {
-  const pdu = {
-    statSn: host.takeStatSn(),
-    ...host.numbers(),
-    event: AsyncEvent.sessionDropped,
-    parameter1: 0,
-    parameter2: host.parameters.defaultTime2Wait,
-    parameter3: 0,
-    dataLength: 0,
-  }
+  sendAsyncMessage(host, AsyncEvent.sessionDropped, host.parameters.defaultTime2Wait, 0)
+}
+
+/** Asks the initiator to log out within so many seconds: RFC 7143 section 11.9.1, event 1. */
+export function sendLogoutRequested(host: AnswerHost, seconds: number): void {
+  sendAsyncMessage(host, AsyncEvent.logoutRequested, 0, seconds)
+}
+
+function sendAsyncMessage(host: AnswerHost, event: number, parameter2: number, parameter3: number): void {
+  const numbers = { statSn: host.takeStatSn(), ...host.numbers() }
+  const pdu = { ...numbers, event, parameter1: 0, parameter2, parameter3, dataLength: 0 }
   host.writer.write((into, at) => encodeAsyncMessage(pdu, into, at))
 }

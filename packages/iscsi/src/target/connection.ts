@@ -31,6 +31,11 @@ export interface ConnectionTimeouts {
   readonly idleMs: number
   /** For that sign; also for progress inside a PDU (three times), and for taking what we send (three times). */
   readonly answerMs: number
+  /**
+   * To log out, when the target is removed or the server closed: initiators are asked to (RFC 7143 section 11.9.1), and
+   * what they have under way goes on meanwhile. 0 does not ask.
+   */
+  readonly logoutMs: number
 }
 
 /** What a connection needs of the server. */

@@ -213,6 +213,26 @@ test('removing a target waits for the write at its device, which nobody is told 
   assert.equal(await refusal(it.port, loginKeys(ME, NAME)), LoginStatus.notFound)
 })
 
+test('an initiator that is asked to log out ends what it has under way first', async () => {
+  const device = new HeldDevice()
+  await using it = await setup({ device, server: { timeouts: { logoutMs: 60_000 } } })
+  const portals = [{ host: '127.0.0.1', port: it.port }]
+  const disk = await openIscsiDisk({ portals, targetName: NAME, lun: 0, initiatorName: ME }, cancel)
+  const writing = disk.write(0, Buffer.alloc(512), cancel)
+  await device.until(1)
+  let removed = false
+  const removing = it.server.removeTarget(NAME).then(() => {
+    removed = true
+  })
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  assert.equal(removed, false)
+  device.waiting[0]?.resolve()
+  await writing
+  await removing
+  assert.deepEqual(it.target.sessions(), [])
+  await disk[Symbol.asyncDispose]()
+})
+
 test('an aborted task is answered after its write has left the device, and only by the abort', async () => {
   const device = new HeldDevice()
   await using it = await setup({ device })

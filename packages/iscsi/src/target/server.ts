@@ -9,6 +9,7 @@ import type { Admission, LoginOutcome } from '../login/target-login.ts'
 import type { KeyValue } from '../login/text.ts'
 import { LoginStatus } from '../pdu/login-response.ts'
 import { nexusOf } from '../scsi/nexus.ts'
+import { bounded } from './bounded.ts'
 import { Connection, type ConnectionHost, type ConnectionTimeouts } from './connection.ts'
 import { SlabPool } from './sender.ts'
 import { Session } from './session.ts'
@@ -18,7 +19,7 @@ import { IscsiTarget, type Portal, type TargetConfig, type TargetServer } from '
 export interface IscsiServerOptions {
   /** What is negotiated at best; the defaults are large segments without R2T, and digests when they are offered. */
   readonly preferences?: Partial<SessionPreferences>
-  /** Default: 15 s for a login, 10 s of silence before a ping, 10 s for its answer. */
+  /** Default: 15 s for a login, 10 s of silence before a ping, 10 s for its answer, no time to log out. */
   readonly timeouts?: Partial<ConnectionTimeouts>
   /**
    * What an initiator has to prove in a discovery session. Left out, it may prove any of the secrets it has with its
@@ -89,7 +90,7 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost, TargetServe
 
   constructor(options: IscsiServerOptions = {}) {
     this.preferences = { ...PREFERRED, headerDigest: true, dataDigest: true, ...options.preferences }
-    this.timeouts = { loginMs: 15_000, idleMs: 10_000, answerMs: 10_000, ...options.timeouts }
+    this.timeouts = { loginMs: 15_000, idleMs: 10_000, answerMs: 10_000, logoutMs: 0, ...options.timeouts }
     if (options.discoveryChap) checkChap(options.discoveryChap)
     this.#discoveryChap = options.discoveryChap
     this.#maxConnections = options.maxConnections ?? 4096
@@ -155,7 +156,7 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost, TargetServe
     const target = this.target(name)
     if (!target) return
     this.#targets.delete(target.name)
-    await bounded(target.closeSessions('the target was removed'), CLOSE_MS)
+    await bounded(target.closeSessions('the target was removed', this.timeouts.logoutMs), CLOSE_MS)
   }
 
   /** Stops listening and ends all sessions; waits for their I/O, at most ten seconds. */
@@ -167,7 +168,7 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost, TargetServe
       .splice(0)
       .map(({ server }) => new Promise((resolve) => server.close(resolve)))
     const sessions = [...this.#connections].map(async (connection) => {
-      if (connection.session) await connection.session.close('the server is stopping')
+      if (connection.session) await connection.session.close('the server is stopping', this.timeouts.logoutMs)
       else connection.drop('the server is stopping')
     })
     await bounded(Promise.all(sessions), CLOSE_MS)
@@ -310,15 +311,4 @@ export class IscsiServer implements AsyncDisposable, ConnectionHost, TargetServe
 
 function publish(to: ReturnType<typeof channel>, event: TargetEvent): void {
   if (to.hasSubscribers) to.publish(event)
-}
-
-/** Waits, but not longer than `ms`. */
-async function bounded(work: Promise<unknown>, ms: number): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  const timer = setTimeout(resolve, ms)
-  try {
-    await Promise.race([work, promise])
-  } finally {
-    clearTimeout(timer)
-  }
 }

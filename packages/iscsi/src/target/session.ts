@@ -18,6 +18,7 @@ import type { Nexus } from '../scsi/nexus.ts'
 import { serialAdd, serialDistance } from '../serial.ts'
 import {
   logoutResponse,
+  sendLogoutRequested,
   sendLogoutResponse,
   sendPing,
   sendPong,
@@ -25,6 +26,7 @@ import {
   sendSessionDropped,
   sendTaskManagementResponse,
 } from './answers.ts'
+import { bounded } from './bounded.ts'
 import type { PduWriter } from './pdu-writer.ts'
 import type { PduHandler } from './receiver.ts'
 import { type CommandHost, MAX_IMMEDIATE, QUEUE_DEPTH, ScsiCommands } from './scsi-commands.ts'
@@ -281,8 +283,15 @@ export class Session implements PduHandler, CommandHost {
 
   // --- ending the session ---
 
-  /** Tells the initiator that its session is over, then closes the connection. Resolves when its I/O has ended. */
-  async close(reason: string): Promise<void> {
+  /**
+   * Tells the initiator that its session is over, then closes the connection. Resolves when its I/O has ended.
+   * @param logoutMs time to log out by itself, if any
+   */
+  async close(reason: string, logoutMs = 0): Promise<void> {
+    if (!this.#closing && logoutMs > 0) {
+      sendLogoutRequested(this, Math.ceil(logoutMs / 1000))
+      await bounded(this.ended, logoutMs)
+    }
     if (!this.#closing) {
       this.#closing = true
       await this.#commands.tasks.abortAll()

@@ -282,9 +282,9 @@ export class IscsiTarget {
     for (const lun of this.lunNumbers()) await this.resetUnit(lun)
   }
 
-  async closeSessions(reason: string, except?: Session): Promise<void> {
-    const closing = [...this.#sessions].filter((session) => session !== except)
-    await Promise.all(closing.map((session) => session.close(reason)))
+  /** @param logoutMs time for the initiators to log out themselves, if any */
+  async closeSessions(reason: string, logoutMs = 0): Promise<void> {
+    await Promise.all([...this.#sessions].map((session) => session.close(reason, logoutMs)))
   }
 
   #lunsChanged(): void {
