@@ -1,12 +1,14 @@
 /**
  * `npm run bench`: what Emberglass reaches on this machine, beside what bounds it or a peer, in one run.
- * `npm run bench -- start data iscsi memory requests pages` picks parts; BENCH_MIB sets the size of the image.
+ * `npm run bench -- start data iscsi memory requests pages array` picks parts; BENCH_MIB sets the size of the image,
+ * BENCH_VOLUMES the length of the array's list.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { apiOf } from '../test/support/api.ts'
 import { startInstance } from '../test/support/instance.ts'
+import { benchArray } from './array.ts'
 import { benchData, benchMemory, residentMiB } from './data.ts'
 import { benchIscsi } from './iscsi.ts'
 import { benchPages } from './pages.ts'
@@ -15,6 +17,7 @@ import { printTable, timed } from './table.ts'
 
 const parts = process.argv.slice(2)
 const wanted = (part: string) => parts.length === 0 || parts.includes(part)
+const volumes = Number(process.env['BENCH_VOLUMES'] ?? 10_000)
 const mebibytes = Number(process.env['BENCH_MIB'] ?? 1024)
 
 const directory = await mkdtemp(join(process.env['BENCH_DIR'] ?? tmpdir(), 'emberglass-bench-'))
@@ -46,6 +49,7 @@ try {
       },
     ])
   }
+  if (wanted('array')) printTable('Array', await benchArray(join(directory, 'array'), volumes))
   if (wanted('data')) printTable('Data', await benchData(instance, directory, mebibytes))
   if (wanted('iscsi')) printTable('iSCSI', await benchIscsi(instance))
   if (wanted('memory')) printTable('Memory', await benchMemory(instance, 4))

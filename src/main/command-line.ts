@@ -53,11 +53,19 @@ export async function runCommandLine(argv: readonly string[]): Promise<void> {
     .option('--http-port <port>', 'REST over http', wholeNumber, 7717)
     .option('--https-port <port>', 'REST over https', wholeNumber, 7718)
     .option('--iscsi-port <port>', 'iSCSI', wholeNumber, 3260)
-    .option('--product-version <version>', 'the product version it reports')
+    .option(
+      '--iscsi-address <address...>',
+      'further addresses for iSCSI (default: 127.0.0.2 beside 127.0.0.1); address pools choose among all',
+    )
+    .option('--product-version <version>', 'the product version it reports', '3.3.0.0')
+    .option(
+      '--ldap-config <file>',
+      'directories whose users may log in: a JSON array (packages/edf/README.md)',
+    )
     .option('--verbose', 'print every request')
     .addHelpText(
       'after',
-      `\nThe admin password is taken from ${passwordVariable}, or made at the first start.`,
+      `\nThe password of admin is taken from ${passwordVariable}, or made at the first start and kept in the directory.`,
     )
     .action(async (options) => {
       const { runEdfNode } = await import('./edf-node.ts')

@@ -1,10 +1,19 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:https'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
+import { TLSSocket } from 'node:tls'
+import { loadCertificate } from '../node/certificate.ts'
+import { removeAppInstance } from './app-instances.ts'
 import { TestArray } from './array.test-support.ts'
 import { EdfClient } from './edf-client.ts'
 import {
   EdfAuth,
   EdfConflict,
+  EdfError,
   EdfInvalid,
   EdfNotFound,
   EdfProtocol,
@@ -14,6 +23,8 @@ import {
 } from './errors.ts'
 import type { Exchange } from './exchange.ts'
 import { containing } from './filter.ts'
+import type { EdfScope } from './scope.ts'
+import type { EdfTlsOptions } from './transport.ts'
 
 const call = { signal: new AbortController().signal }
 const busy = { status: 503, body: { name: 'NotConnectedError', code: 8, http: 503, message: 'busy' } }
@@ -105,6 +116,62 @@ test('TLS is spoken, and an unknown certificate is refused when it is to be veri
   await using client = await array.connect({ port, tls: { verify: false } })
   assert.equal(client.origin, `https://127.0.0.1:${port}`)
   await assert.rejects(array.connect({ port, tls: { verify: true } }), EdfTls)
+})
+
+test('our certificate is shown to an array that asks for it, and the array is checked by its authority', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'emberglass-tls-'))
+  t.after(() => rm(directory, { recursive: true, force: true }))
+  const { cert, key } = await loadCertificate(directory, ['127.0.0.1'])
+  const shown: boolean[] = []
+  // The certificate signs itself, and so is its own authority.
+  const options = { cert, key, ca: cert, requestCert: true, rejectUnauthorized: true }
+  const server = createServer(options, (request, response) => {
+    shown.push(request.socket instanceof TLSSocket && request.socket.authorized)
+    const login = request.url === '/v2.2/login'
+    const system = { name: 'n', uuid: 'u', sw_version: '3.3.0.0', total_capacity: 1, available_capacity: 1 }
+    response.end(JSON.stringify(login ? { key: 'k' } : { data: system }))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.after(() => server.close())
+  const address = server.address()
+  assert.ok(address !== null && typeof address === 'object')
+  const connection = { host: '127.0.0.1', port: address.port, driver: 'Test', login: 'admin', password: 'p' }
+  const retry = { budgetMs: 0, intervalMs: 0 }
+  const connect = (tls: EdfTlsOptions) => EdfClient.connect({ ...connection, retry, tls }, call)
+  {
+    await using client = await connect({ verify: true, ca: cert, cert, key })
+    assert.equal(client.lastSystem.uuid, 'u')
+  }
+  assert.ok(shown.length >= 2 && shown.every(Boolean))
+  await assert.rejects(connect({ verify: true, cert, key }), EdfTls)
+  await assert.rejects(connect({ verify: true, ca: cert }), EdfError)
+})
+
+test('two controllers in a storm make, grow and remove volumes of one array without losing one', async () => {
+  await using array = await TestArray.start()
+  await using one = await array.connect({ driver: 'One', retry: { budgetMs: 60_000, intervalMs: 50 } })
+  await using two = await array.connect({ driver: 'Two', retry: { budgetMs: 60_000, intervalMs: 50 } })
+  const fates = ['pass', 'break before', busy, 'pass', 'break after', 'pass', busy] as const
+  array.proxy.decide = ({ number }) => fates[number % fates.length] ?? 'pass'
+  const roots = [one.in('/root'), two.in('/root')]
+  const work = async (root: EdfScope, name: string): Promise<void> => {
+    const made = await root.appInstances.create(volumeRequest(name), call)
+    const path = made.storage_instances[0]?.volumes[0]?.path ?? ''
+    await root.snapshots(path).create({ uuid: randomUUID() }, call)
+    const instance = made.storage_instances[0]?.path ?? ''
+    await root.volumes(instance).update('volume-1', { size: 2 }, call)
+    if (name.endsWith('0')) await removeAppInstance(root, made, call)
+  }
+  const names = Array.from({ length: 20 }, (_, index) => `storm-${index}`)
+  await Promise.all(names.map((name, index) => work(roots[index % 2] ?? one.in('/root'), name)))
+  array.proxy.decide = () => 'pass'
+  const left = await one.in('/root').appInstances.list({}, call)
+  const expected = names.filter((name) => !name.endsWith('0'))
+  assert.deepEqual(left.map(({ name }) => name).sort(), expected.sort())
+  for (const { storage_instances } of left) {
+    const volume = storage_instances[0]?.volumes[0]
+    assert.deepEqual([volume?.size, volume?.snapshots?.length], [2, 1])
+  }
 })
 
 test('an expired session is renewed once for everybody who noticed', async () => {

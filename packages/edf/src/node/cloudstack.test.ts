@@ -84,6 +84,7 @@ for (const productVersion of ['3.2.5.0', '3.3.0.0']) {
       ['cloud-1', 'clone-0', 'clone-1'],
     )
     await cloud.ok('DELETE', `${volume}/snapshots/${snapshot.timestamp}`)
+    assert.equal((await cloud.ok('GET', '/system/metrics/reads'))[0].entity_path, '/system')
     // S12
     await cloud.ok('PUT', ai, { admin_state: 'offline', force: true })
     await cloud.ok('DELETE', ai)

@@ -1,5 +1,6 @@
 export { EdfNodeStartError } from './errors.ts'
 export type { EdfNodeEvent } from './events.ts'
 export type { RequestRecord } from './http/server.ts'
+export type { LdapServer } from './ldap-directory.ts'
 export type { Repairs } from './reconcile.ts'
 export { type EdfNode, type EdfNodeOptions, startEdfNode } from './start.ts'

@@ -25,27 +25,30 @@ interface Entity {
 
 export function metricRoutes(node: NodeContext): Route[] {
   return [
-    {
-      method: 'GET',
-      path: '/metrics/io/:metric',
-      summary: 'Read a metric of I/O: the last hour, a point every ten seconds',
-      handle: (request) => {
-        const metric = ioMetric(request)
-        const range = timeRange((name) => parameter(request, name))
-        // Points closer than this are joined.
-        const interval = parameter(request, 'ival')
-        const intervalMs = interval === undefined ? 0 : durationMs('ival', interval)
-        const { items, page } = listOf(listRequest(request), entitiesOf(node, request))
-        const series = items.map((entity): MetricSeries => {
-          const points = pointsWithin(node.meters.points(entity.storeIds), range)
-          return withPoints(
-            entity,
-            joined(points, intervalMs).map((point) => measured(metric, point)),
-          )
-        })
-        return { data: series, page }
-      },
-    },
+    // The second is where version 2 has it.
+    ...['/metrics/io/:metric', '/system/metrics/:metric'].map(
+      (path): Route => ({
+        method: 'GET',
+        path,
+        summary: 'Read a metric of I/O: the last hour, a point every ten seconds',
+        handle: (request) => {
+          const metric = ioMetric(request)
+          const range = timeRange((name) => parameter(request, name))
+          // Points closer than this are joined.
+          const interval = parameter(request, 'ival')
+          const intervalMs = interval === undefined ? 0 : durationMs('ival', interval)
+          const { items, page } = listOf(listRequest(request), entitiesOf(node, request))
+          const series = items.map((entity): MetricSeries => {
+            const points = pointsWithin(node.meters.points(entity.storeIds), range)
+            return withPoints(
+              entity,
+              joined(points, intervalMs).map((point) => measured(metric, point)),
+            )
+          })
+          return { data: series, page }
+        },
+      }),
+    ),
     {
       method: 'GET',
       path: '/metrics/io/:metric/latest',
