@@ -6,6 +6,8 @@ import { BackendError } from '../../kernel/errors.ts'
 const slotBytes = 1024 * 1024
 /** Slots of one ring: how far the threads may be behind. */
 const slotCount = 8
+/** Bytes of a ring's data; a counter for each slot follows. */
+const ringBytes = slotBytes * slotCount
 /** Rings kept for the next upload. */
 const keptRings = 4
 
@@ -16,6 +18,8 @@ export type DigestRequest =
       readonly run: number
       readonly algorithm: string
       readonly ring: SharedArrayBuffer
+      /** Where in the ring it stands, for each slot, how many threads still read it. */
+      readonly readersOffset: number
     }
   | {
       readonly type: 'update'
@@ -27,10 +31,12 @@ export type DigestRequest =
   | { readonly type: 'finish'; readonly run: number }
   | { readonly type: 'forget'; readonly run: number }
 
-/** What a thread answers: a slot has been hashed, or a digest is ready. */
-export type DigestReply =
-  | { readonly type: 'slot'; readonly run: number; readonly slot: number }
-  | { readonly type: 'digest'; readonly run: number; readonly hex: string }
+/** What a thread answers: a digest is ready. That a slot has been hashed it says in the ring itself. */
+export interface DigestReply {
+  readonly type: 'digest'
+  readonly run: number
+  readonly hex: string
+}
 
 /** The digests of one stream. Call one thing at a time. */
 export interface DigestRun extends Disposable {
@@ -75,7 +81,8 @@ export class DigestPool implements AsyncDisposable {
   begin(algorithms: readonly string[]): DigestRun {
     clearTimeout(this.#idle)
     this.#runs += 1
-    const ring = this.#rings.pop() ?? new SharedArrayBuffer(slotBytes * slotCount)
+    const ring =
+      this.#rings.pop() ?? new SharedArrayBuffer(ringBytes + slotCount * Int32Array.BYTES_PER_ELEMENT)
     const parts = algorithms.map((algorithm) => {
       const thread = this.#leastBusy()
       thread.load += 1 // at once: the next algorithm must see that this thread is taken
@@ -176,8 +183,8 @@ class Run implements DigestRun {
   readonly #bytes: Uint8Array
   readonly #parts: readonly Part[]
   readonly #release: (reusable: boolean) => void
-  /** Threads that still read a slot. */
-  readonly #readers = new Array<number>(slotCount).fill(0)
+  /** Threads that still read a slot, each in its place; they count down themselves. */
+  readonly #readers: Int32Array<SharedArrayBuffer>
   readonly #digests = new Map<number, string>()
   #slot = 0
   #filled = 0
@@ -186,22 +193,19 @@ class Run implements DigestRun {
   #released = false
 
   constructor(ring: SharedArrayBuffer, parts: readonly Part[], release: (reusable: boolean) => void) {
-    this.#bytes = new Uint8Array(ring)
+    this.#bytes = new Uint8Array(ring, 0, ringBytes)
+    this.#readers = new Int32Array(ring, ringBytes)
     this.#parts = parts
     this.#release = release
     for (const { thread, run, algorithm } of parts) {
       thread.listen(run, {
         onReply: (reply) => {
-          if (reply.type === 'slot') this.#readers[reply.slot] = (this.#readers[reply.slot] ?? 1) - 1
-          else this.#digests.set(reply.run, reply.hex)
+          this.#digests.set(reply.run, reply.hex)
           this.#wake?.()
         },
-        onFailure: (error) => {
-          this.#failure = error
-          this.#wake?.()
-        },
+        onFailure: (error) => this.#fail(error),
       })
-      thread.send({ type: 'begin', run, algorithm, ring })
+      thread.send({ type: 'begin', run, algorithm, ring, readersOffset: ringBytes })
     }
   }
 
@@ -214,7 +218,7 @@ class Run implements DigestRun {
   #copy(chunk: Uint8Array, from: number): number {
     if (this.#failure !== undefined) throw this.#failure
     let taken = from
-    while (taken < chunk.byteLength && this.#readers[this.#slot] === 0) {
+    while (taken < chunk.byteLength && this.#readersOf(this.#slot) === 0) {
       const start = this.#slot * slotBytes + this.#filled
       const part = chunk.subarray(taken, taken + slotBytes - this.#filled)
       this.#bytes.set(part, start)
@@ -228,13 +232,34 @@ class Run implements DigestRun {
   async #pushRest(chunk: Uint8Array, from: number): Promise<void> {
     let taken = from
     while (taken < chunk.byteLength) {
-      await this.#until(() => this.#readers[this.#slot] === 0)
+      await this.#slotFree()
       taken = this.#copy(chunk, taken)
     }
   }
 
+  #readersOf(slot: number): number {
+    return Atomics.load(this.#readers, slot)
+  }
+
+  /** Resolves when no thread reads the current slot any more, or will. */
+  async #slotFree(): Promise<void> {
+    for (let readers = this.#readersOf(this.#slot); readers > 0; readers = this.#readersOf(this.#slot)) {
+      await Atomics.waitAsync(this.#readers, this.#slot, readers).value
+    }
+  }
+
+  /** Nobody counts down any more: whoever waits for a slot goes on, and finds the failure. */
+  #fail(error: Error): void {
+    this.#failure = error
+    for (let slot = 0; slot < slotCount; slot += 1) {
+      Atomics.store(this.#readers, slot, 0)
+      Atomics.notify(this.#readers, slot)
+    }
+    this.#wake?.()
+  }
+
   #handOver(): void {
-    this.#readers[this.#slot] = this.#parts.length
+    Atomics.store(this.#readers, this.#slot, this.#parts.length)
     for (const { thread, run } of this.#parts) {
       thread.send({
         type: 'update',
@@ -270,7 +295,7 @@ class Run implements DigestRun {
   [Symbol.dispose](): void {
     if (this.#released) return
     this.#released = true
-    const busy = this.#readers.some((readers) => readers > 0)
+    const busy = this.#failure !== undefined || this.#readers.some((readers) => readers > 0)
     for (const { thread, run } of this.#parts) {
       thread.ignore(run)
       if (!thread.failed) thread.send({ type: 'forget', run })

@@ -10,7 +10,7 @@ const port = parentPort
 
 /**
  * One thread hashes for several uploads at once, each with a state of its own.
- * @type {Map<number, { hash: import('node:crypto').Hash, ring: Uint8Array }>}
+ * @type {Map<number, { hash: import('node:crypto').Hash, ring: Uint8Array, readers: Int32Array }>}
  */
 const runs = new Map()
 
@@ -19,14 +19,20 @@ const answer = (reply) => port.postMessage(reply)
 
 port.on('message', (/** @type {DigestRequest} */ request) => {
   if (request.type === 'begin') {
-    runs.set(request.run, { hash: createHash(request.algorithm), ring: new Uint8Array(request.ring) })
+    const { ring, readersOffset } = request
+    runs.set(request.run, {
+      hash: createHash(request.algorithm),
+      ring: new Uint8Array(ring, 0, readersOffset),
+      readers: new Int32Array(ring, readersOffset),
+    })
     return
   }
   const run = runs.get(request.run)
   if (run === undefined) return
   if (request.type === 'update') {
     run.hash.update(run.ring.subarray(request.offset, request.offset + request.length))
-    answer({ type: 'slot', run: request.run, slot: request.slot })
+    // told through memory: the event loop on the other side has better things to do than to read messages
+    if (Atomics.sub(run.readers, request.slot, 1) === 1) Atomics.notify(run.readers, request.slot)
     return
   }
   runs.delete(request.run)
