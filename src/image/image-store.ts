@@ -71,6 +71,8 @@ export interface ImageStore extends AsyncDisposable {
       call: StoreCall,
     ): Promise<void>
   }
+  /** Is it a location of this store, rather than of another one of its type? Looked at when it has started. */
+  owns?(location: string): boolean
   /** Free and total bytes, where the store can tell. */
   capacity?(call: Call): Promise<{ totalBytes: number; freeBytes: number }>
   /** What administrators are shown of the store in `stores/detail`: wire names, nothing secret. */

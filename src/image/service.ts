@@ -28,6 +28,7 @@ import { importJob } from './import/job.ts'
 import { readImportSettings } from './import/options.ts'
 import { RunningImports } from './import/running.ts'
 import { locationJob } from './locations/job.ts'
+import { nameLocations } from './locations/name-stores.ts'
 import { Notifications } from './notifications.ts'
 import { Policy } from './policy.ts'
 import { PropertyProtections } from './property-protections.ts'
@@ -166,9 +167,10 @@ export async function createImageService(options: ImageServiceOptions): Promise<
       if (recovered > 0) log.warn({ images: recovered }, 'set images of interrupted uploads back to queued')
       await sweepStaging(environment, call)
       await resumeDeletions(environment)
-      await stores.start(storePatienceMs, (configured, startCall) =>
-        sweepStore(environment, configured, startCall),
-      )
+      await stores.start(storePatienceMs, async (configured, startCall) => {
+        await nameLocations(environment, configured)
+        await sweepStore(environment, configured, startCall)
+      })
       policyTimer = setInterval(() => void reloadPolicy(environment, policyFiles), policyReloadMs).unref()
       await resumeFetches(environment)
       if (database.engine !== 'sqlite') recovering = keepRecovering(environment, call)

@@ -103,7 +103,7 @@ async function verifierOf(
 }
 
 /** @throws BackendError when the storage says that it has other bytes than it was sent */
-function requireSame(stored: StoredImage, facts: DataFacts, target: ConfiguredStore): void {
+export function requireSame(stored: StoredImage, facts: DataFacts, target: ConfiguredStore): void {
   if (stored.md5 === undefined || stored.md5 === facts.checksum) return
   throw new BackendError(`The image store ${target.id} did not keep what it was sent.`, {
     left: 'partial',

@@ -1,9 +1,9 @@
-import type { Call } from '../../kernel/call.ts'
 import type { Db } from '../../kernel/db/database.ts'
 import { BackendError, Conflict, Forbidden, messageOf, Unsupported } from '../../kernel/errors.ts'
 import { defineJob } from '../../kernel/jobs/job-queue.ts'
 import type { ImageTables } from '../db/tables.ts'
-import type { Environment, ImageRequest } from '../environment.ts'
+import { type Environment, type ImageRequest, requesterOf } from '../environment.ts'
+import type { StoreCall } from '../image-store.ts'
 import { removeStaged } from '../import/source.ts'
 import { detailed, findAllowed } from './access.ts'
 import type { Image, ImageRow } from './queries.ts'
@@ -112,7 +112,7 @@ async function markDeleted(
 async function deleteNow(environment: Environment, request: ImageRequest, row: ImageRow): Promise<void> {
   const signal = AbortSignal.timeout(patienceMs)
   try {
-    await deleteLocations(environment, row.id, { signal, log: request.log })
+    await deleteLocations(environment, row.id, { signal, log: request.log, requester: requesterOf(request) })
   } catch (error) {
     if (error instanceof Conflict && (await undelete(environment, row))) throw error
     request.log.warn(
@@ -194,7 +194,7 @@ export function deleteDataJob(environment: Environment) {
  * Removes the data of every location that waits for it. A store that deletes nothing keeps what it has.
  * @throws Conflict when the data is in use; whatever else a store says
  */
-async function deleteLocations(environment: Environment, imageId: string, call: Call): Promise<void> {
+async function deleteLocations(environment: Environment, imageId: string, call: StoreCall): Promise<void> {
   const locations = await environment.db
     .selectFrom('image_locations')
     .select(['id', 'url', 'metadata'])

@@ -1,5 +1,5 @@
 import { Conflict, Invalid } from '../../kernel/errors.ts'
-import type { Environment, ImageRequest } from '../environment.ts'
+import { type Environment, type ImageRequest, requesterOf } from '../environment.ts'
 import { detailed, findAllowed, findVisible, requireAllowed } from '../images/access.ts'
 import type { Image, ImageRow } from '../images/queries.ts'
 import { signatureOf } from '../signatures/verifier.ts'
@@ -74,7 +74,7 @@ export async function acceptImport(
         .where('status', '=', locked.row.status)
         .execute()
     }
-    if (method.name === 'glance-download') environment.running.keepToken(task.id, request.token)
+    environment.running.keepRequester(task.id, requesterOf(request))
     const payload: ImportPayload = {
       taskId: task.id,
       imageId,

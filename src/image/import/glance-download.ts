@@ -37,7 +37,7 @@ export async function fetchRemoteImage(
 ): Promise<RemoteData> {
   const { imageEndpoint } = environment
   if (imageEndpoint === undefined) throw new Unsupported('This service knows no catalog of other regions.')
-  const token = environment.running.takeToken(payload.taskId)
+  const token = environment.running.requesterOf(payload.taskId)?.token.reveal()
   if (token === undefined) {
     throw new Conflict("The service was restarted, and does not have the requester's token any more.")
   }

@@ -1,5 +1,5 @@
 import { Invalid } from '../../kernel/errors.ts'
-import type { Environment, ImageRequest } from '../environment.ts'
+import { type Environment, type ImageRequest, requesterOf } from '../environment.ts'
 import { insertImage, prepareImage } from '../images/create.ts'
 import { requireTaskAccess } from '../tasks/list.ts'
 import { insertTask, type Task } from '../tasks/queries.ts'
@@ -51,6 +51,7 @@ export async function createImportTask(
       roles: request.identity.roles,
       removeOnFailure: true,
     }
+    environment.running.keepRequester(task.id, requesterOf(request))
     await environment.jobs.enqueue(transaction, importKind, {
       resource: `image-import:${imageId}`,
       payload,

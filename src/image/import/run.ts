@@ -1,8 +1,8 @@
 import { type Bytes, counted, limitBytes, MiB } from '../../kernel/bytes.ts'
-import type { Call } from '../../kernel/call.ts'
 import { Conflict, NotFound, OverQuota } from '../../kernel/errors.ts'
 import type { Job } from '../../kernel/jobs/job-queue.ts'
 import type { Environment } from '../environment.ts'
+import type { StoreCall } from '../image-store.ts'
 import { detailed } from '../images/access.ts'
 import { findRow, requireRow } from '../images/queries.ts'
 import { findTask, finishTask, touchTask } from '../tasks/queries.ts'
@@ -30,7 +30,8 @@ export async function runImport(environment: Environment, payload: ImportPayload
   const task = await findTask(environment.db, taskId, environment.now())
   if (task === undefined || !isRunning(task)) return
   using running = environment.running.begin(imageId, job.signal)
-  const call: Call = { signal: running.signal, log: job.log }
+  const requester = environment.running.requesterOf(taskId)
+  const call: StoreCall = { signal: running.signal, log: job.log, requester }
   try {
     await checkpoint(environment, payload)
     await touchTask(environment.db, environment, taskId)
@@ -44,6 +45,7 @@ export async function runImport(environment: Environment, payload: ImportPayload
     if (job.signal.aborted) throw error // the service stops: the next process goes on
     await failImport(environment, payload, running.signal.aborted ? running.signal.reason : error, job)
   }
+  environment.running.forget(taskId)
 }
 
 /** @throws Conflict when another task has the image's lock; NotFound when the image is gone */
@@ -61,7 +63,7 @@ async function provideSource(
   environment: Environment,
   payload: ImportPayload,
   job: Job,
-  call: Call,
+  call: StoreCall,
 ): Promise<ImportSource> {
   const { imageId, method } = payload
   if (method.name === 'copy-image') {
@@ -84,7 +86,7 @@ async function stageRemote(
   environment: Environment,
   payload: ImportPayload,
   job: Job,
-  call: Call,
+  call: StoreCall,
 ): Promise<void> {
   const { imageId, taskId, method } = payload
   // a run that died in the middle has left a piece

@@ -1,3 +1,5 @@
+import type { Requester } from '../image-store.ts'
+
 /** What stops an import whose image has been deleted. */
 export class ImageDeleted extends Error {
   constructor(imageId: string) {
@@ -18,7 +20,7 @@ export interface RunningImport extends Disposable {
  */
 export class RunningImports {
   readonly #running = new Map<string, AbortController>()
-  readonly #tokens = new Map<string, string>()
+  readonly #requesters = new Map<string, Requester>()
 
   begin(imageId: string, stopping: AbortSignal): RunningImport {
     const controller = new AbortController()
@@ -35,14 +37,17 @@ export class RunningImports {
     this.#running.get(imageId)?.abort(new ImageDeleted(imageId))
   }
 
-  keepToken(taskId: string, token: string): void {
-    this.#tokens.set(taskId, token)
+  keepRequester(taskId: string, requester: Requester | undefined): void {
+    if (requester !== undefined) this.#requesters.set(taskId, requester)
   }
 
-  /** The requester's token, once; undefined after a restart. */
-  takeToken(taskId: string): string | undefined {
-    const token = this.#tokens.get(taskId)
-    this.#tokens.delete(taskId)
-    return token
+  /** Who asked for a task's work; undefined after a restart. */
+  requesterOf(taskId: string): Requester | undefined {
+    return this.#requesters.get(taskId)
+  }
+
+  /** The task has come to its end. */
+  forget(taskId: string): void {
+    this.#requesters.delete(taskId)
   }
 }

@@ -1,7 +1,7 @@
 import { type Bytes, counted } from '../../kernel/bytes.ts'
-import type { Call } from '../../kernel/call.ts'
 import { BackendError, messageOf, NotFound } from '../../kernel/errors.ts'
 import type { Environment } from '../environment.ts'
+import type { StoreCall } from '../image-store.ts'
 import type { Image } from '../images/queries.ts'
 
 /** What plugins put behind the image's id, to name what they have made of its data. */
@@ -21,7 +21,7 @@ export async function removeStaged(environment: Environment, imageId: string): P
  * that fails before the first byte is passed over.
  * @throws NotFound, BackendError
  */
-export async function* storedData(environment: Environment, image: Image, call: Call): Bytes {
+export async function* storedData(environment: Environment, image: Image, call: StoreCall): Bytes {
   const { stores } = environment
   const locations = [...stores.byWeight(image.locations)].sort(
     (a, b) => Number(b.storeId === stores.default.id) - Number(a.storeId === stores.default.id),

@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import type { Bytes } from '../../kernel/bytes.ts'
-import type { Call } from '../../kernel/call.ts'
 import { Conflict, Invalid, messageOf } from '../../kernel/errors.ts'
 import type { Job } from '../../kernel/jobs/job-queue.ts'
 import { CheckedData, type DataFacts } from '../data/checked-data.ts'
 import { fanOut } from '../data/fan-out.ts'
-import { removeQuietly } from '../data/upload.ts'
+import { removeQuietly, requireSame } from '../data/upload.ts'
 import type { Environment } from '../environment.ts'
+import type { PutCall, StoreCall, StoredImage } from '../image-store.ts'
 import { detailed } from '../images/access.ts'
 import { type ImageRow, insertLocation, nextPosition, requireRow } from '../images/queries.ts'
 import { SignatureVerifier, signatureOf } from '../signatures/verifier.ts'
@@ -25,7 +25,7 @@ export interface ImportSource {
 /** What one store made of the data. */
 interface Outcome {
   readonly target: ConfiguredStore
-  readonly location: string | undefined
+  readonly stored: StoredImage | undefined
   readonly error: unknown
 }
 
@@ -40,7 +40,7 @@ export async function storeData(
   payload: ImportPayload,
   source: ImportSource,
   job: Job,
-  call: Call,
+  call: StoreCall,
 ): Promise<void> {
   const targets = await remainingTargets(environment, payload)
   const isCopy = payload.method.name === 'copy-image'
@@ -52,7 +52,7 @@ export async function storeData(
       for (const target of group) await discardLeftovers(environment, target, payload.imageId, call)
     }
     const outcomes = await storeInGroup(environment, payload, source, group, call)
-    const failed = outcomes.filter(({ location }) => location === undefined)
+    const failed = outcomes.filter(({ stored }) => stored === undefined)
     failure ??= failed[0]?.error
     if (failed.length > 0 && payload.mustSucceed) throw failure
   }
@@ -92,7 +92,7 @@ async function discardLeftovers(
   environment: Environment,
   target: ConfiguredStore,
   imageId: string,
-  call: Call,
+  call: StoreCall,
 ): Promise<void> {
   const store = await environment.stores.ready(target, call.signal)
   await store.sweep?.(async (id) => id.toLowerCase() !== imageId, call)
@@ -103,7 +103,7 @@ async function storeInGroup(
   payload: ImportPayload,
   source: ImportSource,
   group: readonly ConfiguredStore[],
-  call: Call,
+  call: StoreCall,
 ): Promise<readonly Outcome[]> {
   const { settings } = environment
   const { imageId } = payload
@@ -126,7 +126,12 @@ async function storeInGroup(
     environment.digests,
   )
   const cancel = new AbortController()
-  const groupCall = { signal: AbortSignal.any([call.signal, cancel.signal]), log: call.log }
+  const groupCall: PutCall = {
+    ...call,
+    signal: AbortSignal.any([call.signal, cancel.signal]),
+    diskFormat: row.disk_format ?? undefined,
+    checksum: async () => (await checked.facts()).checksum,
+  }
   const branches = fanOut(checked.bytes(), group.length)
   const outcomes = await Promise.all(
     group.map(async (target, index): Promise<Outcome> => {
@@ -134,15 +139,15 @@ async function storeInGroup(
       if (branch === undefined) throw new Error('there are as many branches as stores')
       try {
         const store = await environment.stores.ready(target, groupCall.signal)
-        const { location } = await store.put(imageId, branch.bytes, source.sizeBytes, groupCall)
-        return { target, location, error: undefined }
+        const stored = await store.put(imageId, branch.bytes, source.sizeBytes, groupCall)
+        return { target, stored, error: undefined }
       } catch (error) {
         call.log.error(
           { imageId, store: target.id, error: messageOf(error) },
           'a store did not take an image',
         )
         if (payload.mustSucceed) cancel.abort(error)
-        return { target, location: undefined, error }
+        return { target, stored: undefined, error }
       } finally {
         await branch.leave()
       }
@@ -168,26 +173,27 @@ async function record(
   payload: ImportPayload,
   outcomes: readonly Outcome[],
   checked: CheckedData,
-  call: Call,
+  call: StoreCall,
 ): Promise<readonly Outcome[]> {
-  const stored = outcomes.filter(({ location }) => location !== undefined)
-  const isLost = payload.mustSucceed && stored.length < outcomes.length
+  const kept = outcomes.filter(({ stored }) => stored !== undefined)
+  const isLost = payload.mustSucceed && kept.length < outcomes.length
   let failure: unknown
-  if (stored.length > 0 && !isLost) {
+  if (kept.length > 0 && !isLost) {
     try {
       call.signal.throwIfAborted()
       const facts = await checked.facts()
-      await recordSuccess(environment, payload, stored, facts)
+      for (const { target, stored } of kept) if (stored !== undefined) requireSame(stored, facts, target)
+      await recordSuccess(environment, payload, kept, facts)
     } catch (error) {
       failure = error
     }
   }
   if (isLost || failure !== undefined) {
-    for (const { target, location } of stored) {
-      if (location !== undefined) await removeQuietly(environment, target, location, payload.imageId)
+    for (const { target, stored } of kept) {
+      if (stored !== undefined) await removeQuietly(environment, target, stored.location, payload.imageId)
     }
   }
-  const failed = failure === undefined ? outcomes.filter(({ location }) => location === undefined) : outcomes
+  const failed = failure === undefined ? outcomes.filter(({ stored }) => stored === undefined) : outcomes
   if (failed.length > 0 && environment.stores.multiStore && !call.signal.aborted) {
     await environment.db.transaction().execute(async (transaction) => {
       if (!(await holdsImportLock(transaction, payload.imageId, payload.taskId))) return
@@ -202,7 +208,7 @@ async function record(
 async function recordSuccess(
   environment: Environment,
   payload: ImportPayload,
-  stored: readonly Outcome[],
+  kept: readonly Outcome[],
   facts: DataFacts,
 ): Promise<void> {
   const { imageId, taskId } = payload
@@ -214,18 +220,17 @@ async function recordSuccess(
     }
     refuseOtherData(row, facts)
     let position = await nextPosition(transaction, imageId)
-    for (const { target, location } of stored) {
+    for (const { target, stored } of kept) {
       await insertLocation(transaction, {
         id: randomUUID(),
         imageId,
         position,
-        url: location ?? '',
+        url: stored?.location ?? '',
         metadata: multiStore ? { store: target.id } : {},
       })
       position += 1
     }
-    if (multiStore)
-      await editStoreLists(transaction, imageId, { done: stored.map(({ target }) => target.id) })
+    if (multiStore) await editStoreLists(transaction, imageId, { done: kept.map(({ target }) => target.id) })
     if (row.status !== 'importing') return
     await transaction
       .updateTable('images')

@@ -1,5 +1,5 @@
 import { Conflict, Forbidden, NotFound, Unsupported } from '../../kernel/errors.ts'
-import type { Environment, ImageRequest } from '../environment.ts'
+import { type Environment, type ImageRequest, requesterOf } from '../environment.ts'
 import { detailed, findVisible, requireAllowed } from '../images/access.ts'
 import { enqueueDataDeletion } from '../images/delete.ts'
 
@@ -41,7 +41,7 @@ export async function deleteFromStore(
     return first
   })
 
-  const call = { signal: request.signal, log: request.log }
+  const call = { signal: request.signal, log: request.log, requester: requesterOf(request) }
   const ofLocation = db.updateTable('image_locations').where('id', '=', location.id)
   try {
     const store = await stores.ready(configured, request.signal)

@@ -3,44 +3,14 @@ import { createHash, randomBytes } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
+import { sleep } from '../../kernel/call.ts'
 import { onEachEngine } from '../../kernel/db/testing.ts'
-import { NotFound, Unsupported } from '../../kernel/errors.ts'
 import { jobMigrations } from '../../kernel/jobs/migrations.ts'
 import type { ImageTables } from '../db/tables.ts'
-import { defineImageStore } from '../image-store.ts'
-import { imageStores } from '../stores/index.ts'
 import { startTestService, type TestService } from '../testing.ts'
 
-/** A store that reads what lies on web servers, as plainly as can be. */
-const web = defineImageStore({
-  type: 'web',
-  schemes: ['http', 'https'],
-  readOnly: true,
-  options: {},
-  create: () => ({
-    async start() {},
-    async put() {
-      throw new Unsupported('Nothing can be put there.')
-    },
-    async *get(location, _range, call) {
-      const { body, status } = await fetch(location, { signal: call.signal })
-      if (status !== 200 || body === null) throw new NotFound('It is not there.')
-      yield* body
-    },
-    async size(location, call) {
-      const { headers, status } = await fetch(location, { method: 'HEAD', signal: call.signal })
-      if (status !== 200) throw new NotFound('It is not there.')
-      return Number(headers.get('content-length') ?? 0)
-    },
-    async delete() {
-      throw new Unsupported('Nothing can be deleted there.')
-    },
-    async [Symbol.asyncDispose]() {},
-  }),
-})
-
 const conf = (more = '') => `[DEFAULT]
-enabled_backends = alpha:file, web:web
+enabled_backends = alpha:file, web:http
 show_multiple_locations = true
 show_image_direct_url = true
 ${more}
@@ -69,7 +39,7 @@ async function withWeb(body: (url: string) => Promise<void>): Promise<void> {
 }
 
 const start = (database: Parameters<typeof startTestService>[0], more?: string) =>
-  startTestService(database, { conf: conf(more), definitions: [...imageStores, web] })
+  startTestService(database, { conf: conf(more) })
 
 async function create(service: TestService): Promise<string> {
   const body = { disk_format: 'raw', container_format: 'bare' }
@@ -237,4 +207,29 @@ test('without do_secure_hash nothing is read, and hashes are what the caller say
       assert.deepEqual([image['status'], image['os_hash_value']], ['active', expected])
     }
   })
+})
+
+test('images from the days of a single store find their place among several', async () => {
+  const { openDatabase } = await import('../../kernel/db/database.ts')
+  const { migrate } = await import('../../kernel/db/migrate.ts')
+  const { mkdtemp, rm } = await import('node:fs/promises')
+  const { tmpdir } = await import('node:os')
+  const directory = await mkdtemp(`${tmpdir()}/image-single-`)
+  await using database = await openDatabase<ImageTables>('sqlite://')
+  await migrate(database.kysely, 'jobs', jobMigrations)
+  let id = ''
+  {
+    const single = '[glance_store]\nfilesystem_store_datadir = $DIRECTORY/beta\n'
+    await using service = await startTestService(database, { directory, conf: single })
+    id = await create(service)
+    const octets = { 'content-type': 'application/octet-stream' }
+    await service.call('alice', 'PUT', `/v2/images/${id}/file`, 'data', octets)
+    assert.ok(!('stores' in (await show(service, id))))
+  }
+  const several = `${conf().replace('alpha:file,', 'alpha:file, beta:file,')}[beta]\nfilesystem_store_datadir = $DIRECTORY/beta\n`
+  await using service = await startTestService(database, { directory, conf: several })
+  const signal = AbortSignal.timeout(30_000) // stores may take longer to start than the service waits
+  while ((await show(service, id))['stores'] !== 'beta') await sleep(20, signal)
+  assert.equal((await service.call('alice', 'GET', `/v2/images/${id}/file`)).text, 'data')
+  await rm(directory, { recursive: true })
 })

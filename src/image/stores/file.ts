@@ -14,7 +14,7 @@ import {
   unlink,
 } from 'node:fs/promises'
 import { basename, dirname, join, resolve, sep } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { pathToFileURL } from 'node:url'
 import { type ByteRange, type Bytes, MiB, watchBytes } from '../../kernel/bytes.ts'
 import type { Call } from '../../kernel/call.ts'
 import {
@@ -159,6 +159,12 @@ export class FileStore implements ImageStore {
     return (await opened.file.stat()).size
   }
 
+  owns(location: string): boolean {
+    const path = pathOf(location)
+    const directories = [...this.#roots, ...this.#settings.directories.map((directory) => directory.path)]
+    return path !== undefined && directories.some((directory) => path.startsWith(directory + sep))
+  }
+
   async delete(location: string): Promise<void> {
     const path = await this.#path(location)
     try {
@@ -216,12 +222,8 @@ export class FileStore implements ImageStore {
 
   /** @throws Invalid for a location outside our directories, wherever its links lead */
   async #path(location: string): Promise<string> {
-    let path: string
-    try {
-      path = resolve(fileURLToPath(location.replace(/^filesystem:/, 'file:')))
-    } catch (error) {
-      throw new Invalid('The location is not that of a file.', { cause: error })
-    }
+    const path = pathOf(location)
+    if (path === undefined) throw new Invalid('The location is not that of a file.')
     const directory = await realpath(dirname(path)).catch(() => dirname(path))
     if (!this.#roots.some((root) => directory === root || directory.startsWith(root + sep))) {
       throw new Invalid('The location lies outside the directories of this image store.')
@@ -238,6 +240,15 @@ export class FileStore implements ImageStore {
       if (isCode(error, 'ENOENT')) throw new NotFound('The image data is not in the store.', { cause: error })
       throw asKernelError(error, 'read')
     }
+  }
+}
+
+/** @returns undefined for a location that is no file's */
+function pathOf(location: string): string | undefined {
+  try {
+    return resolve(fileURLToPath(location.replace(/^filesystem:/, 'file:')))
+  } catch {
+    return undefined
   }
 }
 
