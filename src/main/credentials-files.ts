@@ -6,8 +6,8 @@ import type { StateDirectory } from './state-directory.ts'
 export const region = 'RegionOne'
 
 /**
- * Writes what clients read: `openrc` for a shell, `clouds.yaml` for openstacksdk and Terraform, and `edf.env`
- * for programs that talk to the array itself. Written at every start, because the ports may have changed.
+ * Writes what clients of the identity service in this process read: `openrc` for a shell, `clouds.yaml` for
+ * openstacksdk and Terraform. Written at every start, because the ports may have changed.
  */
 export async function writeCredentialsFiles(
   state: StateDirectory,
@@ -48,7 +48,14 @@ export async function writeCredentialsFiles(
     },
   }
   await state.writePrivate('clouds.yaml', stringify(clouds))
+}
 
+/** Writes `edf.env`, for programs that talk to the array itself. */
+export async function writeArrayCredentials(
+  state: StateDirectory,
+  host: string,
+  ports: Ports,
+): Promise<void> {
   const edf = { EDF_HOST: host, EDF_LOGIN: 'admin', EDF_PASSWORD: state.secrets.edfPassword.reveal() }
   await state.writePrivate(
     'edf.env',

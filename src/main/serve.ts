@@ -4,17 +4,16 @@ import type { BlockTables } from '../block/db/tables.ts'
 import { createBlockService } from '../block/service.ts'
 import { volumeDrivers } from '../block/volume-drivers/index.ts'
 import { createImageClient } from '../clients/image.ts'
-import { keystoneSession, keystoneTokenSession } from '../clients/keystone.ts'
-import { createIdentityService } from '../identity/service.ts'
+import { keystoneTokenSession } from '../clients/keystone.ts'
 import { createImageService } from '../image/service.ts'
 import { imageStores } from '../image/stores/index.ts'
 import { type Config, loadConfig } from '../kernel/config/config.ts'
-import { optionalText } from '../kernel/config/options.ts'
+import { list, optionalText } from '../kernel/config/options.ts'
 import { migrate } from '../kernel/db/migrate.ts'
 import type { Logger } from '../kernel/log.ts'
-import { region } from './credentials-files.ts'
 import { Databases } from './databases.ts'
 import type { ConfigDefaults } from './default-configuration.ts'
+import { type IdentityProvider, keystoneElsewhere, startIdentityHere } from './identity.ts'
 import type { Ports } from './ports.ts'
 import type { StateDirectory } from './state-directory.ts'
 
@@ -22,8 +21,16 @@ const databaseOptions = {
   connection: optionalText('connection', { help: 'SQLAlchemy URL: sqlite:////path or postgresql://…' }),
 }
 
+const imageServiceOptions = {
+  servers: list('glance_api_servers', { help: 'Image service to use instead of the one in this process.' }),
+}
+
 /** The running services of one process. */
 export interface Services extends AsyncDisposable {
+  /** Where tokens come from. */
+  readonly authUrl: string
+  /** Whether that is the identity service in this process. */
+  readonly identityIsHere: boolean
   /** What the operator should know about the configuration files. */
   readonly warnings: readonly string[]
 }
@@ -52,37 +59,26 @@ export async function serve(options: {
   const databaseOf = (config: Config) =>
     databases.open(config.read('database', databaseOptions).connection ?? options.databaseUrl)
 
-  const identityDatabase = await databases.open(options.databaseUrl)
   const blockDatabase = await databaseOf(cinder)
   const imageDatabase = await databaseOf(glance)
 
-  const serviceUser = { name: 'emberglass', password: state.secrets.servicePassword }
-  const identityUrl = `http://${host}:${ports.identity}/v3`
-  const identity = undo.use(
-    await createIdentityService({
-      database: identityDatabase.as(),
-      log: log.child({ service: 'identity' }),
-      bootstrap: {
-        adminPassword: state.secrets.adminPassword,
-        region,
-        serviceUser,
-        endpoints: [
-          { type: 'identity', name: 'keystone', url: identityUrl },
-          {
-            type: 'volumev3',
-            name: 'cinderv3',
-            url: `http://${host}:${ports.blockStorage}/v3/$(project_id)s`,
-          },
-          {
-            type: 'block-storage',
-            name: 'cinder',
-            url: `http://${host}:${ports.blockStorage}/v3/$(project_id)s`,
-          },
-          { type: 'image', name: 'glance', url: `http://${host}:${ports.image}` },
-        ],
-      },
-    }),
-  )
+  const named = { block: keystoneElsewhere(cinder), image: keystoneElsewhere(glance) }
+  const here =
+    named.block !== undefined && named.image !== undefined
+      ? undefined
+      : undo.use(
+          await startIdentityHere({
+            database: (await databases.open(options.databaseUrl)).as(),
+            log: log.child({ service: 'identity' }),
+            ...{ state, host, ports },
+          }),
+        )
+  const identityOf = (provider: IdentityProvider | undefined): IdentityProvider => {
+    const found = provider ?? here
+    if (found === undefined) throw new Error('a service has no identity service')
+    return found
+  }
+  const identity = { block: identityOf(named.block), image: identityOf(named.image) }
 
   const image = undo.use(
     await createImageService({
@@ -91,26 +87,20 @@ export async function serve(options: {
       locks: imageDatabase.locks,
       log: log.child({ service: 'image' }),
       config: glance,
-      tokens: identity.tokens,
+      tokens: identity.image.tokens,
       imageStores,
       stateDirectory: state.path,
       initiatorName: options.initiatorName,
       imageEndpoint: (where, token, signal) =>
-        keystoneTokenSession({ authUrl: identityUrl, token }).endpoint({ type: 'image', ...where }, signal),
-      identityUrl,
+        keystoneTokenSession({ authUrl: identity.image.authUrl, token }).endpoint(
+          { type: 'image', ...where },
+          signal,
+        ),
+      identityUrl: identity.image.authUrl,
     }),
   )
 
-  const session = keystoneSession({
-    authUrl: identityUrl,
-    credentials: {
-      username: serviceUser.name,
-      password: serviceUser.password,
-      projectName: 'service',
-      userDomainName: 'Default',
-      projectDomainName: 'Default',
-    },
-  })
+  const [imageService] = cinder.read('DEFAULT', imageServiceOptions).servers
   const blockTables = blockDatabase.as<BlockTables>()
   await migrate(blockTables.kysely, 'block', blockMigrations)
   const block = undo.use(
@@ -120,10 +110,10 @@ export async function serve(options: {
       locks: blockDatabase.locks,
       log: log.child({ service: 'block-storage' }),
       config: cinder,
-      tokens: identity.tokens,
+      tokens: identity.block.tokens,
       images: createImageClient({
-        endpoint: `http://${host}:${ports.image}`,
-        token: (signal) => session.token(signal),
+        endpoint: imageService ?? `http://${host}:${ports.image}`,
+        token: (signal) => identity.block.session.token(signal),
       }),
       volumeDrivers,
       stateDirectory: join(state.path, 'block'),
@@ -134,8 +124,10 @@ export async function serve(options: {
   const warnings = [...cinder.check().warnings, ...glance.check().warnings]
 
   // Stopped in the reverse order: first no new requests, then jobs and drivers, then databases.
-  await identity.api.listen({ host, port: ports.identity })
-  undo.defer(() => identity.api.close())
+  if (here !== undefined) {
+    await here.api.listen({ host, port: ports.identity })
+    undo.defer(() => here.api.close())
+  }
   await image.api.listen({ host, port: ports.image })
   undo.defer(() => image.api.close())
   await block.api.listen({ host, port: ports.blockStorage })
@@ -151,5 +143,10 @@ export async function serve(options: {
   }
 
   const running = undo.move()
-  return { warnings, [Symbol.asyncDispose]: () => running[Symbol.asyncDispose]() }
+  return {
+    warnings,
+    authUrl: identity.block.authUrl,
+    identityIsHere: here !== undefined,
+    [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
+  }
 }

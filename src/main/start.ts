@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { Misconfigured, messageOf } from '../kernel/errors.ts'
 import { createLogger } from '../kernel/log.ts'
-import { writeCredentialsFiles } from './credentials-files.ts'
+import { writeArrayCredentials, writeCredentialsFiles } from './credentials-files.ts'
 import { defaultConfiguration } from './default-configuration.ts'
 import { startEdfNodeProcess } from './edf-node-process.ts'
 import { portsFrom } from './ports.ts'
@@ -85,7 +85,7 @@ async function startEverything(options: StartOptions, running: AsyncDisposableSt
   running.defer(async () => {
     await (await startedArray)?.[Symbol.asyncDispose]()
   })
-  await writeCredentialsFiles(state, host, ports)
+  await writeArrayCredentials(state, host, ports)
   const { serve } = await import('./serve.ts')
   await array
   const cinderConf = configurationFile(options.cinderConf, join(state.path, 'cinder.conf'))
@@ -110,8 +110,9 @@ async function startEverything(options: StartOptions, running: AsyncDisposableSt
       log,
     }),
   )
+  if (services.identityIsHere) await writeCredentialsFiles(state, host, ports)
   const lines = [
-    ['identity', `http://${host}:${ports.identity}/v3`],
+    ['identity', services.authUrl],
     ['block storage', `http://${host}:${ports.blockStorage}/v3`],
     ['image', `http://${host}:${ports.image}/v2`],
     ...(options.edfNode
@@ -120,7 +121,9 @@ async function startEverything(options: StartOptions, running: AsyncDisposableSt
           ['iSCSI', `iscsi://${host}:${ports.iscsi}`],
         ]
       : []),
-    ['credentials', `${join(state.path, 'openrc')} (for a shell), clouds.yaml, edf.env`],
+    services.identityIsHere
+      ? ['credentials', `${join(state.path, 'openrc')} (for a shell), clouds.yaml, edf.env`]
+      : ['credentials', "those of the Keystone above; its catalog has to name this host's services"],
     ['log', logFile],
   ]
   for (const [name, value] of lines) process.stdout.write(`  ${String(name).padEnd(14)} ${value}\n`)
