@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import type { AppInstance } from '@emberglass/edf'
 import { readBytes } from '@emberglass/iscsi'
 import { uncancelled } from '../../../kernel/call.ts'
-import { BackendError, Conflict, Invalid, Misconfigured, Unsupported } from '../../../kernel/errors.ts'
+import { BackendError, Invalid, Misconfigured, Unsupported } from '../../../kernel/errors.ts'
 import { createLogger } from '../../../kernel/log.ts'
 import { Secret } from '../../../kernel/secret.ts'
 import { driverOn, GiB, made, newVolume, ourInitiator, TestArray, typeOf } from './driver.test-support.ts'
@@ -456,9 +456,12 @@ test('snapshots are found by their uuid when the remembered time is stale, and g
   const snapshot = { id: '0bb34f0c-fea4-48e0-bf96-591120ac7e3c', name: 'snap', volume }
   const { providerLocation } = await rig.driver.snapshots.create(snapshot, call)
   assert.match(providerLocation ?? '', /^\d{10,}\.\d+$/)
-  await assert.rejects(rig.driver.delete(volume, call), Conflict)
   await rig.driver.snapshots.delete({ ...snapshot, providerLocation: '1000000000.000000001' }, call)
+  const path = volumeOf(await rig.only()).path
+  assert.deepEqual(await rig.client.in('/root').snapshots(path).list({}, call), [])
+  await rig.client.in('/root').snapshots(path).create({}, call) // by somebody on the array itself
   await rig.driver.delete(volume, call)
+  assert.deepEqual(await rig.all(), [])
   await rig.driver.snapshots.delete({ ...snapshot, providerLocation }, call)
 })
 
