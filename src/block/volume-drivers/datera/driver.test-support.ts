@@ -1,6 +1,9 @@
+import assert from 'node:assert/strict'
 import { createHash, randomUUID } from 'node:crypto'
+import type { AppInstance } from '@emberglass/edf'
 import { MemoryDevice } from '@emberglass/iscsi'
 import { TestArray } from '../../../../packages/edf/src/client/array.test-support.ts'
+import { uncancelled } from '../../../kernel/call.ts'
 import { Secret } from '../../../kernel/secret.ts'
 import type {
   BackendVolume,
@@ -107,4 +110,66 @@ export function imageOf(data: Uint8Array, changes: Partial<CloneableImage> = {})
     },
     ...changes,
   }
+}
+
+export const call = uncancelled()
+export const hostA = { initiator: 'iqn.2026-01.example:host-a', host: 'host-a', ip: '127.0.0.1' }
+export const hostB = { initiator: 'iqn.2026-01.example:host-b', host: 'host-b', ip: '127.0.0.1' }
+
+/** A started driver, and what lies on its array. */
+export class Rig implements AsyncDisposable {
+  static async start(
+    settings: Partial<DateraSettings> = {},
+    options: { productVersion?: string } = {},
+  ): Promise<Rig> {
+    const array = await TestArray.start(options)
+    const driver = driverOn(array, settings)
+    await driver.start(call)
+    return new Rig(array, driver, await array.connect())
+  }
+
+  readonly array
+  readonly driver
+  readonly client
+
+  private constructor(
+    array: TestArray,
+    driver: ReturnType<typeof driverOn>,
+    client: Awaited<ReturnType<TestArray['connect']>>,
+  ) {
+    this.array = array
+    this.driver = driver
+    this.client = client
+  }
+
+  async all(tenant = '/root'): Promise<AppInstance[]> {
+    return await this.client.in(tenant).appInstances.list({}, call)
+  }
+
+  async only(tenant = '/root'): Promise<AppInstance> {
+    const [first, ...others] = await this.all(tenant)
+    assert.ok(first !== undefined && others.length === 0, 'there is one app instance')
+    return first
+  }
+
+  async create(volume = newVolume()) {
+    return made(volume, await this.driver.create(volume, call))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.driver[Symbol.asyncDispose]()
+    await this.client.close()
+    await this.array[Symbol.asyncDispose]()
+  }
+}
+
+export const storageOf = (appInstance: AppInstance) => {
+  const [storageInstance] = appInstance.storage_instances
+  assert.ok(storageInstance !== undefined)
+  return storageInstance
+}
+export const volumeOf = (appInstance: AppInstance) => {
+  const [volume] = storageOf(appInstance).volumes
+  assert.ok(volume !== undefined)
+  return volume
 }

@@ -2,76 +2,27 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { Writable } from 'node:stream'
 import { test } from 'node:test'
-import type { AppInstance } from '@emberglass/edf'
 import { readBytes } from '@emberglass/iscsi'
 import { uncancelled } from '../../../kernel/call.ts'
 import { BackendError, Invalid, Misconfigured, Unsupported } from '../../../kernel/errors.ts'
 import { createLogger } from '../../../kernel/log.ts'
 import { Secret } from '../../../kernel/secret.ts'
-import { driverOn, GiB, made, newVolume, ourInitiator, TestArray, typeOf } from './driver.test-support.ts'
+import {
+  call,
+  driverOn,
+  GiB,
+  hostA,
+  hostB,
+  made,
+  newVolume,
+  ourInitiator,
+  Rig,
+  storageOf,
+  TestArray,
+  typeOf,
+  volumeOf,
+} from './driver.test-support.ts'
 import type { DateraSettings } from './options.ts'
-
-const call = uncancelled()
-const hostA = { initiator: 'iqn.2026-01.example:host-a', host: 'host-a', ip: '127.0.0.1' }
-const hostB = { initiator: 'iqn.2026-01.example:host-b', host: 'host-b', ip: '127.0.0.1' }
-
-/** A started driver, and what lies on its array. */
-class Rig implements AsyncDisposable {
-  static async start(
-    settings: Partial<DateraSettings> = {},
-    options: { productVersion?: string } = {},
-  ): Promise<Rig> {
-    const array = await TestArray.start(options)
-    const driver = driverOn(array, settings)
-    await driver.start(call)
-    return new Rig(array, driver, await array.connect())
-  }
-
-  readonly array
-  readonly driver
-  readonly client
-
-  private constructor(
-    array: TestArray,
-    driver: ReturnType<typeof driverOn>,
-    client: Awaited<ReturnType<TestArray['connect']>>,
-  ) {
-    this.array = array
-    this.driver = driver
-    this.client = client
-  }
-
-  async all(tenant = '/root'): Promise<AppInstance[]> {
-    return await this.client.in(tenant).appInstances.list({}, call)
-  }
-
-  async only(tenant = '/root'): Promise<AppInstance> {
-    const [first, ...others] = await this.all(tenant)
-    assert.ok(first !== undefined && others.length === 0, 'there is one app instance')
-    return first
-  }
-
-  async create(volume = newVolume()) {
-    return made(volume, await this.driver.create(volume, call))
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.driver[Symbol.asyncDispose]()
-    await this.client.close()
-    await this.array[Symbol.asyncDispose]()
-  }
-}
-
-const storageOf = (appInstance: AppInstance) => {
-  const [storageInstance] = appInstance.storage_instances
-  assert.ok(storageInstance !== undefined)
-  return storageInstance
-}
-const volumeOf = (appInstance: AppInstance) => {
-  const [volume] = storageOf(appInstance).volumes
-  assert.ok(volume !== undefined)
-  return volume
-}
 
 test('a volume is one app instance with name, uuid, replicas, placement and limits of its type', async () => {
   for (const productVersion of ['3.2.4.0', '3.3.0.0']) {

@@ -40,7 +40,7 @@ import { retypeVolume } from './retype.ts'
 import { revertToSnapshot } from './revert.ts'
 import { type CheckedSettings, checkSettings, clientOptions } from './settings.ts'
 import { createSnapshot, createVolumeFromSnapshot, deleteSnapshot } from './snapshots.ts'
-import { poolOf } from './stats.ts'
+import { Capacity, poolOf } from './stats.ts'
 import { vendorProperties } from './vendor-properties.ts'
 
 /** Volumes on a Datera array: one app instance with one storage instance and one volume each. */
@@ -93,6 +93,7 @@ export class DateraDriver implements VolumeDriver {
   readonly #settings: DateraSettings
   readonly #backend: VolumeBackend
   readonly #access: ArrayAccess
+  readonly #capacity = new Capacity()
   #checked: CheckedSettings | undefined
   /** Ends what goes on behind the calls. */
   readonly #closed = new AbortController()
@@ -138,7 +139,7 @@ export class DateraDriver implements VolumeDriver {
   }
 
   async pools(call: Call): Promise<readonly Pool[]> {
-    return await this.#run('pools', call, async (at) => [poolOf(at, await at.array.client.system(at.edf))])
+    return await this.#run('pools', call, async (at) => [poolOf(at, await this.#capacity.read(at))])
   }
 
   async create(volume: NewVolume, call: Call): Promise<Created> {

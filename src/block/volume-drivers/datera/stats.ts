@@ -1,11 +1,43 @@
 import type { System } from '@emberglass/edf'
 import { GiB } from '../../../kernel/bytes.ts'
+import { messageOf } from '../../../kernel/errors.ts'
 import type { Pool } from '../../volume-driver.ts'
 import type { Operation } from './operation.ts'
 import { driverVersion } from './settings.ts'
 
+/** How long an array that is busy is waited for, and how long what it last said counts, in milliseconds. */
+const patienceMs = 5_000
+const staleMs = 60_000
+
+/** What the array has, and whether it said so just now. */
+export interface CapacityFacts {
+  readonly system: System
+  readonly stale: boolean
+}
+
+/** Reads what the array has; when it is busy for a moment, what it said last counts. */
+export class Capacity {
+  #last: { readonly system: System; readonly at: number } | undefined
+
+  async read({ array, edf, log }: Operation): Promise<CapacityFacts> {
+    const last = this.#last
+    const fresh = last !== undefined && performance.now() - last.at < staleMs
+    const signal = fresh ? AbortSignal.any([edf.signal, AbortSignal.timeout(patienceMs)]) : edf.signal
+    try {
+      const system = await array.client.system({ ...edf, signal })
+      this.#last = { system, at: performance.now() }
+      return { system, stale: false }
+    } catch (error) {
+      edf.signal.throwIfAborted()
+      if (!fresh) throw error
+      log.warn({ error: messageOf(error) }, 'the array does not say what it has: what it said last counts')
+      return { system: last.system, stale: true }
+    }
+  }
+}
+
 /** The array as one pool, named like the backend. */
-export function poolOf(operation: Operation, system: System): Pool {
+export function poolOf(operation: Operation, { system, stale }: CapacityFacts): Pool {
   const { settings, backend } = operation
   return {
     name: backend.volumeBackendName,
@@ -34,6 +66,7 @@ export function poolOf(operation: Operation, system: System): Pool {
       compression: system.compression_enabled ?? false,
       compression_ratio: system.compression_ratio ?? '0',
       l3_enabled: system.l3_enabled ?? false,
+      ...(stale ? { stale } : {}),
     },
   }
 }
