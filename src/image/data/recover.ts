@@ -108,7 +108,9 @@ async function isKnown(
     .execute()
   return locations.some(({ url, metadata }) => {
     const { store } = JSON.parse(metadata) as { store?: string } // written by this service
-    return environment.stores.ofLocation({ url, storeId: store }) === configured
+    if (store !== undefined && environment.stores.byId(store) !== undefined) return store === configured.id
+    // a location that names no store may be any store's that knows its scheme
+    return configured.schemes.includes(url.split(':', 1)[0] ?? '')
   })
 }
 

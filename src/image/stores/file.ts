@@ -14,7 +14,7 @@ import {
   unlink,
 } from 'node:fs/promises'
 import { basename, dirname, join, resolve, sep } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { type ByteRange, type Bytes, MiB, watchBytes } from '../../kernel/bytes.ts'
 import type { Call } from '../../kernel/call.ts'
 import {
