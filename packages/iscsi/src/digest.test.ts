@@ -20,3 +20,17 @@ test('CRC32C can be continued at any byte', () => {
     assert.equal(crc32c(bytes, cut, bytes.byteLength - cut, first), whole)
   }
 })
+
+test('CRC32C is the same wherever the bytes lie and however many they are', () => {
+  const memory = Buffer.from(Array.from({ length: 4096 }, (_, index) => (index * 131) & 0xff))
+  const oneByOne = (at: number, length: number): number => {
+    let crc = 0
+    for (let i = 0; i < length; i++) crc = crc32c(memory, at + i, 1, crc)
+    return crc
+  }
+  for (let at = 0; at < 5; at++) {
+    for (const length of [0, 1, 15, 48, 511, 512, 513, 527, 1000, 4000]) {
+      assert.equal(crc32c(memory, at, length), oneByOne(at, length), `${length} bytes at ${at}`)
+    }
+  }
+})
