@@ -94,6 +94,15 @@ for (const productVersion of ['3.2.5.0', '3.3.0.0']) {
         interval: '1day',
         retention_count: 1,
       })
+      const ai = owner.split('/storage_instances')[0] ?? ''
+      const [hourly, daily] = ['1hour', '1day'].map((interval) => ({ name: interval.slice(1), interval }))
+      const policies = [hourly, daily].map((policy) => ({ ...policy, retention_count: 2 }))
+      await edf.ok('PUT', ai, { snapshot_policies: policies })
+      const kept = await edf.ok('PUT', ai, { snapshot_policies: [{ ...policies[1], retention_count: 5 }] })
+      assert.deepEqual(
+        kept.snapshot_policies.map((policy: Json) => [policy.name, policy.retention_count]),
+        [['day', 5]],
+      )
       await edf.ok('DELETE', made.path)
       assert.deepEqual(await edf.ok('GET', path), [])
     })

@@ -99,6 +99,8 @@ export const UpdateAppInstance = Type.Object({
   access_control_mode: Type.Optional(AccessControlMode),
   restore_point: Type.Optional(Type.String()),
   repair_priority: Type.Optional(Type.String()),
+  /** Replaces those there are; one that keeps its name keeps its snapshots. */
+  snapshot_policies: Type.Optional(Children(CreateSnapshotPolicy)),
   force: Type.Optional(Type.Boolean()),
 })
 export type UpdateAppInstance = Static<typeof UpdateAppInstance>

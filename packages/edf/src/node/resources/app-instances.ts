@@ -8,8 +8,10 @@ import type { ApiRequest, Route } from '../http/route.ts'
 import { appInstanceView, appInstanceViews } from './app-instance-view.ts'
 import { createAppInstance } from './create-app-instance.ts'
 import { appInstancePath, findAppSnapshot, locateAppInstance } from './locate.ts'
+import { childrenOf } from './plans.ts'
 import { removeAppInstanceRows } from './provision.ts'
 import { restoreAppInstance } from './restore.ts'
+import { replaceSnapshotPolicies } from './snapshot-policies.ts'
 
 /** Attributes that filter and sort can read off the row, without completing it. */
 const columns = ['id', 'name', 'uuid', 'tenant', 'admin_state', 'create_mode', 'descr', 'repair_priority']
@@ -134,6 +136,9 @@ async function updateAppInstance(node: NodeContext, ai: AppInstanceRow, request:
         body.admin_state,
         ai.id,
       )
+    }
+    if (body.snapshot_policies !== undefined) {
+      replaceSnapshotPolicies(node, appInstancePath(ai), childrenOf(body.snapshot_policies))
     }
     if (body.access_control_mode !== undefined) {
       database.run(

@@ -59,6 +59,43 @@ export function insertSnapshotPolicy(
   }
 }
 
+/**
+ * Makes these the policies of an owner: others go, those of the same name are changed and keep their snapshots.
+ * @throws ApiError 422 when a start is no time
+ */
+export function replaceSnapshotPolicies(
+  node: Pick<NodeContext, 'database'>,
+  owner: string,
+  policies: readonly CreateSnapshotPolicy[],
+): void {
+  const present = node.database.all<SnapshotPolicyRow>('SELECT * FROM snapshot_policy WHERE owner = ?', owner)
+  for (const row of present) {
+    const wanted = policies.find(({ name }) => name === row.name)
+    if (wanted === undefined) node.database.run('DELETE FROM snapshot_policy WHERE seq = ?', row.seq)
+    else changeSnapshotPolicy(node, row, wanted)
+  }
+  for (const policy of policies) {
+    if (!present.some(({ name }) => name === policy.name)) insertSnapshotPolicy(node, owner, policy)
+  }
+}
+
+function changeSnapshotPolicy(
+  node: Pick<NodeContext, 'database'>,
+  row: SnapshotPolicyRow,
+  change: Partial<Pick<CreateSnapshotPolicy, 'interval' | 'retention_count' | 'start_time'>>,
+): void {
+  const interval = change.interval ?? row.interval
+  const startTime = change.start_time || row.start_time
+  node.database.run(
+    `UPDATE snapshot_policy SET interval = ?, retention_count = ?, start_time = ?, next_run = ? WHERE seq = ?`,
+    interval,
+    change.retention_count ?? row.retention_count,
+    startTime,
+    nextRunOf(startTime, interval),
+    row.seq,
+  )
+}
+
 /** UNIX milliseconds. @throws ApiError 422 when the start is no time */
 function nextRunOf(startTime: string, interval: string): number {
   const start = Date.parse(startTime)
@@ -131,16 +168,8 @@ function routesOf(node: NodeContext, prefix: string, ownerOf: (request: ApiReque
         const body = request.body(UpdateSnapshotPolicy)
         // The Go SDK writes the interval under the key "name".
         const misplaced = SnapshotInterval.enum.find((interval) => interval === body.name)
-        const interval = body.interval ?? misplaced ?? row.interval
-        const startTime = body.start_time || row.start_time
-        node.database.run(
-          `UPDATE snapshot_policy SET interval = ?, retention_count = ?, start_time = ?, next_run = ? WHERE seq = ?`,
-          interval,
-          body.retention_count ?? row.retention_count,
-          startTime,
-          nextRunOf(startTime, interval),
-          row.seq,
-        )
+        const interval = body.interval ?? misplaced
+        changeSnapshotPolicy(node, row, { ...body, ...(interval && { interval }) })
         return answer(owner, row.name)
       },
     },
