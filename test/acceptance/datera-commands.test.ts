@@ -46,8 +46,13 @@ describe('the guide to Datera', { skip: skip ?? false }, () => {
     const configuration = /```ini\n(.*?)```/s.exec(text)?.[1] ?? ''
     assert.match(configuration, /^san_ip = <VIP>$/m)
     const cinderConf = join(directory, 'cinder.conf')
-    // the port is the one line that the guide does not have: an array's is always the same
-    await writeFile(cinderConf, `${configuration.replace('<VIP>', '127.0.0.1')}san_api_port = ${port}\n`)
+    // What the guide does not have: the port, which is always the same for an array, and a second backend, to
+    // migrate from.
+    const second = '[local]\nvolume_driver = emberglass.local\ntarget_port = 0\n'
+    const ours = configuration
+      .replace('<VIP>', '127.0.0.1')
+      .replace('enabled_backends = datera', 'enabled_backends = datera,local')
+    await writeFile(cinderConf, `${ours}san_api_port = ${port}\n\n${second}`)
     instance = await startInstance({
       stateDirectory: join(directory, 'state'),
       arguments: ['--no-edf-node', '--cinder-conf', cinderConf],
@@ -91,6 +96,14 @@ describe('the guide to Datera', { skip: skip ?? false }, () => {
     const volume = found?.storage_instances[0]?.volumes[0]
     assert.ok(volume, `${name} is on the array under its name`)
     return volume
+  }
+
+  async function typed(name: string, volumeType: string): Promise<void> {
+    await api.until(
+      `${name} to be of type ${volumeType}`,
+      () => api.block('GET', `/volumes/detail?name=${name}`),
+      ({ body }) => body.volumes[0]?.volume_type === volumeType && body.volumes[0].status === 'available',
+    )
   }
 
   async function gone(resource: 'volumes' | 'snapshots', name: string): Promise<void> {
@@ -141,9 +154,28 @@ describe('the guide to Datera', { skip: skip ?? false }, () => {
     await assert.rejects(readme, /unrecognized arguments/, 'the client itself does not know it')
   })
 
+  test('a volume becomes of another type where it lies, and one of another backend is copied', async () => {
+    const other = { volume: { name: 'mycephvolume', size: 1, volume_type: 'local' } }
+    assert.equal((await api.block('POST', '/volumes', other)).status, 202)
+    await type(
+      'openstack volume type create mynewtype --property volume_backend_name=datera --property DF:replica_count=4',
+    )
+    await type('cinder retype myvolume mynewtype --migration-policy never')
+    await typed('myvolume', 'mynewtype')
+    assert.equal((await volumeOf('myvolume')).replica_count, 4)
+    await available('volumes', 'mycephvolume')
+    await type(
+      'openstack volume type create mydateratype --property volume_backend_name=datera --property DF:replica_count=4',
+    )
+    await type('cinder retype mycephvolume mydateratype --migration-policy on-demand')
+    await typed('mycephvolume', 'mydateratype')
+    assert.equal((await volumeOf('mycephvolume')).replica_count, 4)
+  })
+
   test('the backend tells its settings with the driver-wide defaults', async () => {
     const { body } = await api.block('GET', '/scheduler-stats/get_pools')
-    const host = String(body.pools[0].name).split('#')[0] ?? ''
+    const names: string[] = body.pools.map(({ name }: { name: string }) => name)
+    const host = names.find((name) => name.includes('@datera#'))?.split('#')[0] ?? ''
     const capabilities = await client('cinder', 'get-capabilities', host)
     for (const key of ['DF:replica_count', 'DF:placement_policy', 'DF:iops_per_gb', 'DF:ip_pool']) {
       assert.ok(capabilities.includes(key), key)
