@@ -1,0 +1,179 @@
+import { readStream } from '@emberglass/iscsi'
+import { type Bytes, MiB } from '../../../kernel/bytes.ts'
+import { Invalid } from '../../../kernel/errors.ts'
+import type { BackupCall, BackupResult, BackupSource, NewBackup } from '../../backup-driver.ts'
+import type { BlobContainer, BlobStore } from './blob-store.ts'
+import { BlockDigests } from './block-digests.ts'
+import { changedParts, differingParts } from './changes.ts'
+import { checksummed, compressed, compressionOf, shrinks } from './codec.ts'
+import { type ObjectEntry, objectName, writeMetadata, writeSha256File } from './documents.ts'
+import { type Chunk, chunksOf, geometryOf, geometryOfIncrement } from './geometry.ts'
+import { hashThreads } from './hash-threads.ts'
+import { inLanes } from './lanes.ts'
+import type { ZeroObjects } from './zero-objects.ts'
+
+/** Reads of the volume for each object: bytes of one, and how many are under way. */
+const reads = { chunkBytes: MiB, depth: 4 }
+
+/** What writing a backup works with. */
+export interface WriteContext {
+  readonly store: BlobStore
+  readonly container: BlobContainer
+  readonly zeroes: ZeroObjects
+  /** As it is configured: the name is recorded with each object. */
+  readonly compression: string
+  readonly backup: NewBackup
+  readonly source: BackupSource
+  /** Of the parent, when there is one. */
+  readonly parent: BlockDigests | undefined
+}
+
+/**
+ * Writes the objects, then the digests, then the metadata that makes the backup whole.
+ * @throws Invalid when the parent does not fit
+ */
+export async function writeBackup(context: WriteContext, call: BackupCall): Promise<BackupResult> {
+  const { store, container, backup, source, parent } = context
+  const { sizeBytes } = backup
+  if (source.device.sizeBytes < sizeBytes) {
+    throw new Invalid(`The volume has ${source.device.sizeBytes} bytes, not ${sizeBytes}.`)
+  }
+  const geometry =
+    parent === undefined ? geometryOf(store, sizeBytes) : geometryOfIncrement(store, sizeBytes, parent)
+  const writer = new ObjectWriter(context, geometry.blockBytes, call)
+  const chunks = chunksOf(sizeBytes, geometry)
+  await inLanes(store.lanes, chunks, call, async (chunk, inner) => {
+    if (parent === undefined) await writer.writeWhole(chunk, inner)
+    else await writer.writeChanges(chunk, parent, inner)
+  })
+  const sha256FileSha256 = await writeSha256File(container, backup, writer.digests, call)
+  const objects = writer.objects.toSorted((one, other) => one.offset - other.offset)
+  const metadata = { objects, volumeMetadata: backup.volumeMetadata, sha256FileSha256 }
+  const metadataSha256 = await writeMetadata(container, backup, metadata, call)
+  return { objectCount: objects.length, metadataSha256 }
+}
+
+/** Writes the objects of one backup and remembers what it has written. */
+class ObjectWriter {
+  readonly objects: ObjectEntry[] = []
+  readonly digests: BlockDigests
+  readonly #context: WriteContext
+  readonly #call: BackupCall
+  #doneBytes = 0
+  #nextNumber = 1
+
+  constructor(context: WriteContext, blockBytes: number, call: BackupCall) {
+    this.#context = context
+    this.#call = call
+    this.digests = BlockDigests.empty(blockBytes, context.backup.sizeBytes)
+  }
+
+  /** One object with all bytes of a chunk. */
+  async writeWhole(chunk: Chunk, call: BackupCall): Promise<void> {
+    const name = this.#nextName()
+    const { blockBytes } = this.digests
+    const firstBlock = chunk.offset / blockBytes
+    const compression = compressionOf(this.#context.compression)
+    if (compression !== 'none' && (await this.#isKnownZero(chunk, call))) {
+      const zero = await this.#context.zeroes.of(chunk.length, blockBytes, compression)
+      await this.#context.container.put(name, once(zero.payload), call)
+      this.digests.set(firstBlock, zero.blockDigests)
+      this.#written({ name, ...chunk, compression: this.#context.compression, ...zero })
+      this.#advance(chunk.length)
+      return
+    }
+    const source = hashThreads.hashed(
+      this.#read(chunk, call, (bytes) => this.#advance(bytes)),
+      'sha256',
+      blockBytes,
+      (digests) => this.digests.set(firstBlock, digests),
+    )
+    await this.#writeObject(name, chunk, source, call)
+  }
+
+  /** An object for each stretch of a chunk that differs from the parent. */
+  async writeChanges(chunk: Chunk, parent: BlockDigests, call: BackupCall): Promise<void> {
+    const { blockBytes } = this.digests
+    const { changed } = this.#context.source
+    const blocks = Math.ceil(chunk.length / blockBytes)
+    this.digests.set(chunk.offset / blockBytes, parent.of(chunk.offset / blockBytes, blocks))
+    const parts = changed === undefined ? [chunk] : changedParts(chunk, changed, blockBytes)
+    for (const part of parts) {
+      const hashed = hashThreads.hashed(
+        this.#read(part, call, () => {}),
+        'sha256',
+        blockBytes,
+        (digests) => this.digests.set(part.offset / blockBytes, digests),
+      )
+      for await (const _ of hashed) call.signal.throwIfAborted()
+    }
+    for (const part of differingParts(chunk, this.digests, parent)) {
+      await this.#writeObject(
+        this.#nextName(),
+        part,
+        this.#read(part, call, () => {}),
+        call,
+      )
+    }
+    this.#advance(chunk.length)
+  }
+
+  async #writeObject(name: string, part: Chunk, source: Bytes, call: BackupCall): Promise<void> {
+    const { container, compression, source: volume } = this.#context
+    const wanted = compressionOf(compression)
+    const shrinking = wanted !== 'none' && (await shrinks(volume.device, part.offset, part.length, call))
+    let md5 = ''
+    const hashed = hashThreads.hashed(source, 'md5', Number.POSITIVE_INFINITY, (digests) => {
+      md5 = Buffer.from(digests).toString('hex')
+    })
+    let storedCrc32: string | undefined
+    const stored = shrinking
+      ? checksummed(compressed(hashed, wanted, part.length), (hex) => {
+          storedCrc32 = hex
+        })
+      : hashed // its MD5 is that of what is stored
+    await container.put(name, stored, call)
+    this.#written({ name, ...part, compression: shrinking ? compression : 'none', md5, storedCrc32 })
+  }
+
+  async *#read(part: Chunk, call: BackupCall, onRead: (bytes: number) => void): Bytes {
+    for await (const piece of readStream(
+      this.#context.source.device,
+      part.offset,
+      part.length,
+      reads,
+      call,
+    )) {
+      const { byteLength } = piece // before the piece is given away
+      yield piece
+      onRead(byteLength)
+    }
+  }
+
+  async #isKnownZero({ offset, length }: Chunk, call: BackupCall): Promise<boolean> {
+    const { device } = this.#context.source
+    if (device.extents === undefined) return false
+    const from = Math.floor(offset / device.blockSize) * device.blockSize
+    const to = Math.ceil((offset + length) / device.blockSize) * device.blockSize
+    const extents = await device.extents(from, to - from, call)
+    return extents.every(({ state }) => state !== 'data')
+  }
+
+  #nextName(): string {
+    return objectName(this.#context.backup.prefix, this.#nextNumber++)
+  }
+
+  #written({ name, offset, length, compression, md5, storedCrc32 }: ObjectEntry): void {
+    this.objects.push({ name, offset, length, compression: compression.toLowerCase(), md5, storedCrc32 })
+    this.#call.onObject?.()
+  }
+
+  #advance(bytes: number): void {
+    this.#doneBytes += bytes
+    this.#call.onProgress(this.#doneBytes)
+  }
+}
+
+async function* once(bytes: Uint8Array): Bytes {
+  yield bytes
+}

@@ -1,0 +1,54 @@
+import { type Bytes, MiB } from '../../../kernel/bytes.ts'
+import { type Compression, checksummed, compressed } from './codec.ts'
+import { hashThreads } from './hash-threads.ts'
+
+/** What is known of an object that holds nothing but zeroes. */
+export interface ZeroObject {
+  readonly md5: string
+  readonly blockDigests: Uint8Array
+  /** As it is stored. */
+  readonly payload: Uint8Array
+  readonly storedCrc32: string
+}
+
+const remembered = 4
+
+/** Objects of zeroes, which sparse volumes are full of: each length is hashed and compressed only once. */
+export class ZeroObjects {
+  readonly #known = new Map<string, Promise<ZeroObject>>()
+
+  of(length: number, blockBytes: number, compression: Exclude<Compression, 'none'>): Promise<ZeroObject> {
+    const key = `${length} ${blockBytes} ${compression}`
+    let found = this.#known.get(key)
+    if (found === undefined) {
+      found = this.#make(length, blockBytes, compression)
+      found.catch(() => this.#known.delete(key))
+      const [oldest] = this.#known.keys()
+      if (this.#known.size >= remembered && oldest !== undefined) this.#known.delete(oldest)
+      this.#known.set(key, found)
+    }
+    return found
+  }
+
+  async #make(length: number, blockBytes: number, compression: Compression): Promise<ZeroObject> {
+    let md5 = ''
+    let blockDigests: Uint8Array = new Uint8Array(0)
+    const byBlock = hashThreads.hashed(zeroes(length), 'sha256', blockBytes, (digests) => {
+      blockDigests = digests
+    })
+    const whole = hashThreads.hashed(byBlock, 'md5', Number.POSITIVE_INFINITY, (digests) => {
+      md5 = Buffer.from(digests).toString('hex')
+    })
+    const parts: Uint8Array[] = []
+    let storedCrc32 = ''
+    const stored = checksummed(compressed(whole, compression, length), (hex) => {
+      storedCrc32 = hex
+    })
+    for await (const part of stored) parts.push(Uint8Array.from(part))
+    return { md5, blockDigests, payload: Buffer.concat(parts), storedCrc32 }
+  }
+}
+
+async function* zeroes(length: number): Bytes {
+  for (let at = 0; at < length; at += MiB) yield new Uint8Array(Math.min(MiB, length - at))
+}
