@@ -4,6 +4,7 @@ import type { JobQueue, Json } from '../kernel/jobs/job-queue.ts'
 import type { Locks } from '../kernel/locks/locks.ts'
 import type { Logger } from '../kernel/log.ts'
 import type { Backends } from './backends.ts'
+import type { BackupHandlers } from './backups/handlers.ts'
 import type { Tables } from './db/tables.ts'
 import type { ImageService } from './image-service.ts'
 import type { BlockSettings } from './settings.ts'
@@ -17,6 +18,7 @@ export interface Block {
   readonly log: Logger
   readonly settings: BlockSettings
   readonly backends: Backends
+  readonly backups: BackupHandlers
   readonly images: ImageService
   /** For what several jobs must not do at once; drivers have their own. */
   readonly locks: Locks

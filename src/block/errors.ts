@@ -5,3 +5,6 @@ import { Conflict } from '../kernel/errors.ts'
  * with 400, because upstream does.
  */
 export class InvalidState extends Conflict {}
+
+/** No service is there that could do it; answered with 503. */
+export class ServiceUnavailable extends Conflict {}

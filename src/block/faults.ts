@@ -11,7 +11,7 @@ import {
   Unauthenticated,
   Unsupported,
 } from '../kernel/errors.ts'
-import { InvalidState } from './errors.ts'
+import { InvalidState, ServiceUnavailable } from './errors.ts'
 
 /** The microversion is well formed but not served here. */
 export class VersionOutOfRange extends Error {}
@@ -48,6 +48,7 @@ export function faultOf(error: unknown): Fault {
   if (error instanceof InvalidState || error instanceof Invalid) return { status: 400, message }
   if (error instanceof NotFound) return { status: 404, message }
   if (error instanceof Forbidden) return { status: 403, message }
+  if (error instanceof ServiceUnavailable) return { status: 503, message }
   if (error instanceof Conflict) return { status: 409, message }
   if (error instanceof OverQuota) return { status: 413, message }
   if (error instanceof Unauthenticated) return { status: 401, message }

@@ -1,4 +1,5 @@
 import type { AnyJobDefinition } from '../kernel/jobs/job-queue.ts'
+import { backupJobs } from './backups/jobs.ts'
 import type { Block } from './context.ts'
 import { createGroupJob } from './groups/create.ts'
 import { createSnapshotJob } from './snapshots/create.ts'
@@ -19,6 +20,7 @@ import { uploadVolumeJob } from './volumes/upload-job.ts'
 /** Every kind of job of the block storage service. */
 export function blockJobs(block: Block): readonly AnyJobDefinition[] {
   return [
+    ...backupJobs(block),
     createVolumeJob(block),
     deleteVolumeJob(block),
     extendVolumeJob(block),

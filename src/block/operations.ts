@@ -1,4 +1,5 @@
 import { attachmentOperations } from './attachments/routes.ts'
+import { backupOperations } from './backups/routes.ts'
 import { consistencyGroupOperations } from './consistency-groups/routes.ts'
 import type { Block } from './context.ts'
 import { extensionOperations } from './extensions.ts'
@@ -33,6 +34,7 @@ export function blockOperations(block: Block): readonly Operation[] {
     ...volumeOperations(block, volumeActions(block)),
     ...manageOperations(block),
     ...snapshotOperations(block),
+    ...backupOperations(block),
     ...typeOperations(block),
     ...typeDetailOperations(block),
     ...qosOperations(block),

@@ -15,6 +15,8 @@ import { PolicyFiles } from '../kernel/policy/files.ts'
 import { createBlockApi } from './api.ts'
 import { repairAttachments } from './attachments/repair.ts'
 import { createBackends } from './backends.ts'
+import type { AnyBackupDriverDefinition } from './backup-driver.ts'
+import { createBackupHandlers } from './backups/handlers.ts'
 import type { Block } from './context.ts'
 import type { Tables } from './db/tables.ts'
 import { createConsistencyGroupType } from './group-types/queries.ts'
@@ -40,6 +42,7 @@ export interface BlockServiceOptions {
   readonly tokens: TokenValidator
   readonly images: ImageService
   readonly volumeDrivers: readonly AnyVolumeDriverDefinition[]
+  readonly backupDrivers: readonly AnyBackupDriverDefinition[]
   readonly stateDirectory: string
   /** First part of `host@backend`; `[DEFAULT] host` wins. */
   readonly host: string
@@ -90,6 +93,16 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
     volumeType: (id) => typeFacts(db, id),
     onChange: () => run('the heartbeat', () => recordHeartbeat(block, host)),
   })
+  const backups = createBackupHandlers({
+    config,
+    definitions: options.backupDrivers,
+    locks,
+    log,
+    stateDirectory: options.stateDirectory,
+    initiatorName: options.initiatorName,
+    availabilityZone: settings.storageAvailabilityZone,
+    onChange: () => run('the heartbeat', () => recordHeartbeat(block, host)),
+  })
   await mkdir(options.stateDirectory, { recursive: true, mode: 0o700 })
   const block: Block = {
     db,
@@ -98,6 +111,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
     log,
     settings,
     backends,
+    backups,
     images: options.images,
     locks,
     conversionDirectory: join(options.stateDirectory, 'conversion'),
@@ -137,6 +151,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
       await createConsistencyGroupType(block)
       await repairAttachments(block)
       backends.start()
+      backups.start()
       every(settings.reportIntervalSeconds * 1000, 'the heartbeat', async () => {
         await backends.check(stopping.signal)
         await recordHeartbeat(block, host)
@@ -146,7 +161,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
       await recordHeartbeat(block, host)
     },
     async backendsTried(signal) {
-      await backends.pools(signal)
+      await Promise.all([backends.pools(signal), backups.tried()])
       await recordHeartbeat(block, host)
     },
     async [Symbol.asyncDispose]() {
@@ -154,6 +169,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
       for (const timer of timers) clearInterval(timer)
       await Promise.all(background)
       await backends[Symbol.asyncDispose]()
+      await backups[Symbol.asyncDispose]()
       await api.close()
     },
   }

@@ -16,6 +16,9 @@ import { jobMigrations } from '../kernel/jobs/migrations.ts'
 import { openJobQueue } from '../kernel/jobs/open-job-queue.ts'
 import { processLocks } from '../kernel/locks/locks.ts'
 import { silentLogger } from '../kernel/log.ts'
+import type { AnyBackupDriverDefinition } from './backup-driver.ts'
+import memoryBackups from './backup-drivers/memory.ts'
+import posixBackups from './backup-drivers/posix.ts'
 import { blockMigrations } from './db/migrations.ts'
 import type { Tables } from './db/tables.ts'
 import type { ImageFacts, ImageService } from './image-service.ts'
@@ -178,7 +181,7 @@ export interface TestBlock extends AsyncDisposable {
   /** Resolves when no job is left to run. */
   idle(): Promise<void>
   /** Polls a resource until its status is the wanted one. */
-  until(path: string, key: 'volume' | 'snapshot', status: string): Promise<TestAnswer>
+  until(path: string, key: 'volume' | 'snapshot' | 'backup', status: string): Promise<TestAnswer>
 }
 
 /** A driver that tests can put in the place of the memory driver. */
@@ -203,6 +206,7 @@ export async function startTestBlock(
   options: {
     config?: Readonly<Record<string, Readonly<Record<string, string>>>>
     drivers?: readonly AnyVolumeDriverDefinition[]
+    backupDrivers?: readonly AnyBackupDriverDefinition[]
     database?: Database<Tables>
     driver?: MemoryVolumeDriver
     images?: TestImages
@@ -243,6 +247,7 @@ export async function startTestBlock(
     tokens: testTokens,
     images,
     volumeDrivers: options.drivers ?? [memory],
+    backupDrivers: options.backupDrivers ?? [posixBackups, memoryBackups],
     stateDirectory,
     host: 'node',
     initiatorName: 'iqn.2026-01.example:controller',

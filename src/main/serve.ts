@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { backupDrivers } from '../block/backup-drivers/index.ts'
 import { blockMigrations } from '../block/db/migrations.ts'
 import type { BlockTables } from '../block/db/tables.ts'
 import { createBlockService } from '../block/service.ts'
@@ -116,6 +117,7 @@ export async function serve(options: {
         token: (signal) => identity.block.session.token(signal),
       }),
       volumeDrivers,
+      backupDrivers,
       stateDirectory: join(state.path, 'block'),
       host: 'emberglass',
       initiatorName: options.initiatorName,

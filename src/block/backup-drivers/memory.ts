@@ -2,7 +2,7 @@ import { type Bytes, GiB, KiB, MiB } from '../../kernel/bytes.ts'
 import { integer } from '../../kernel/config/options.ts'
 import { NotFound } from '../../kernel/errors.ts'
 import { defineBackupDriver } from '../backup-driver.ts'
-import type { BlobPlace, BlobStore } from './chunked/blob-store.ts'
+import type { BlobContainer, BlobPlace, BlobStore } from './chunked/blob-store.ts'
 import { chunkedBackupDriver } from './chunked/chunked.ts'
 import { type ChunkedSettings, chunkedOptions } from './chunked/options.ts'
 
@@ -25,7 +25,7 @@ export class MemoryBlobStore implements BlobStore {
     return { container: container ?? 'volumebackups', prefix: `backup_${id}` }
   }
 
-  async open({ container, prefix }: BlobPlace) {
+  async open({ container, prefix }: BlobPlace): Promise<BlobContainer> {
     const { blobs } = this
     return {
       async put(name: string, data: Bytes) {

@@ -3,6 +3,7 @@ import * as blockStorage from './migrations/0001-block-storage.ts'
 import * as administration from './migrations/0010-administration.ts'
 import * as pagesOfVolumes from './migrations/0011-pages-of-volumes.ts'
 import * as groupsTransfersMigration from './migrations/0020-groups-transfers-migration.ts'
+import * as backups from './migrations/0040-backups.ts'
 
 /** The block storage service's tables. Owner name for `migrate`: `block`. */
 export const blockMigrations: Migrations = {
@@ -10,4 +11,5 @@ export const blockMigrations: Migrations = {
   '0010-administration': administration,
   '0011-pages-of-volumes': pagesOfVolumes,
   '0020-groups-transfers-migration': groupsTransfersMigration,
+  '0040-backups': backups,
 }

@@ -18,6 +18,7 @@ export interface BlockTables {
   volume_services: VolumeServicesTable
   volume_qos_specs: VolumeQosSpecsTable
   volume_type_encryptions: VolumeTypeEncryptionsTable
+  backups: BackupsTable
   volume_group_types: VolumeGroupTypesTable
   volume_groups: VolumeGroupsTable
   volume_group_volume_types: VolumeGroupVolumeTypesTable
@@ -294,4 +295,44 @@ export interface VolumeImageCacheTable {
   volume_id: string
   size_gib: number
   last_used_at: string
+}
+
+export interface BackupsTable {
+  id: string
+  project_id: string
+  user_id: string
+  /** All zeroes until an imported record has been read. */
+  volume_id: string
+  snapshot_id: string | null
+  /** The backup that this one is an increment of. */
+  parent_id: string | null
+  name: string | null
+  description: string | null
+  size_gib: number
+  status: string
+  fail_reason: string | null
+  object_count: number
+  /** Where it lies, as the driver said; null when it never came so far. */
+  container: string | null
+  /** Class of the driver, as upstream names it. */
+  service: string | null
+  /** Short key of the driver that has it; null only for imported records of others, until it is known. */
+  handler: string | null
+  /** What the names of its objects begin with. */
+  service_metadata: string | null
+  /** SHA-256 of the metadata object; null for backups that others have made. */
+  metadata_sha256: string | null
+  encrypted: number
+  availability_zone: string | null
+  host: string | null
+  encryption_key_id: string | null
+  /** JSON, strings by key. */
+  metadata: string
+  /** JSON: what is being done with it, or was last, and how far it is. See `Activity`. */
+  activity: string | null
+  restore_volume_id: string | null
+  /** The moment of its data. */
+  data_timestamp: string
+  created_at: string
+  updated_at: string | null
 }

@@ -19,6 +19,9 @@ export const actions = {
   deleteSnapshot: '010',
   updateSnapshot: '011',
   updateSnapshotMetadata: '012',
+  createBackup: '013',
+  deleteBackup: '014',
+  restoreBackup: '015',
   reimageVolume: '016',
 } as const
 
@@ -39,6 +42,11 @@ export const details = {
   snapshotBusy: '015',
   snapshotDeleteFailed: '016',
   attachFailed: '021',
+  backupServiceDown: '018',
+  backupCreateDriverError: '020',
+  backupScheduleError: '024',
+  backupDeleteDriverError: '025',
+  backupRestoreError: '026',
   volumeStatusInvalid: '027',
   computeFailedReimage: '028',
   imageFormatUnacceptable: '029',

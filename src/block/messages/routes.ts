@@ -27,6 +27,9 @@ const actionTexts: Readonly<Record<string, string>> = {
   '010': 'delete snapshot',
   '011': 'update snapshot',
   '012': 'update snapshot metadata',
+  '013': 'create backup',
+  '014': 'delete backup',
+  '015': 'restore backup',
   '016': 'reimage volume',
 }
 
@@ -46,6 +49,11 @@ const detailTexts: Readonly<Record<string, string>> = {
   '015': 'Snapshot is busy, cannot be deleted.',
   '016': 'Snapshot failed to be deleted.',
   '021': 'Failed to attach the volume.',
+  '018': 'Backup service is down.',
+  '020': 'Backup driver failed to create backup.',
+  '024': 'Backup failed to schedule.',
+  '025': 'Backup driver failed to delete backup.',
+  '026': 'Failed to restore the backup.',
   '027': 'Volume status is invalid for this operation.',
   '028': 'Compute service failed to reimage volume.',
   '029': 'The format of the image is not acceptable.',

@@ -102,6 +102,10 @@ export async function projectUsage(
   const groups = await sql<{ count: number }>`
     select count(*) as count from volume_groups where project_id = ${projectId}`.execute(db)
   add('groups', Number(groups.rows[0]?.count ?? 0))
+  const backups = await sql<{ count: number; size: number | null }>`
+    select count(*) as count, sum(size_gib) as size from backups where project_id = ${projectId}`.execute(db)
+  add('backups', Number(backups.rows[0]?.count ?? 0))
+  add('backup_gigabytes', Number(backups.rows[0]?.size ?? 0))
   return usage
 }
 
@@ -110,6 +114,8 @@ export interface Claim {
   readonly volumes?: number
   readonly snapshots?: number
   readonly gigabytes?: number
+  readonly backups?: number
+  readonly backupGigabytes?: number
   readonly groups?: number
   /** The new size of a volume, checked against `per_volume_gigabytes`. */
   readonly volumeSizeGib?: number
@@ -155,6 +161,8 @@ export async function claimQuota(
     ...(claim.ofTypeOnly ? [] : [resource]),
     ...(claim.typeName === null ? [] : [`${resource}_${claim.typeName}`]),
   ]
+  check('backup_gigabytes', claim.backupGigabytes, backupGigabytesRefusal)
+  check('backups', claim.backups, backupsRefusal)
   for (const resource of suffixed('gigabytes')) check(resource, claim.gigabytes, gigabytesRefusal)
   for (const resource of suffixed('volumes')) check(resource, claim.volumes, volumesRefusal)
   for (const resource of suffixed('snapshots')) check(resource, claim.snapshots, snapshotsRefusal)
@@ -180,3 +188,10 @@ const snapshotsRefusal = ({ limit }: Refusal) =>
 
 const groupsRefusal = ({ limit }: Refusal) =>
   `GroupLimitExceeded: Maximum number of groups allowed (${limit}) exceeded`
+
+const backupGigabytesRefusal = ({ limit, consumed, more }: Refusal) =>
+  `VolumeBackupSizeExceedsAvailableQuota: Requested backup exceeds allowed Backup gigabytes quota. ` +
+  `Requested ${more}G, quota is ${limit}G and ${consumed}G has been consumed.`
+
+const backupsRefusal = ({ limit }: Refusal) =>
+  `BackupLimitExceeded: Maximum number of backups allowed (${limit}) exceeded`

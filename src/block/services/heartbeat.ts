@@ -11,6 +11,12 @@ export async function recordHeartbeat(block: Block, host: string): Promise<void>
       availability_zone: block.settings.storageAvailabilityZone,
       backend_state: null,
     },
+    {
+      host,
+      binary: 'cinder-backup',
+      availability_zone: block.settings.storageAvailabilityZone,
+      backend_state: block.backups.isUp ? 'up' : 'down',
+    },
     ...block.backends.all.map((backend) => ({
       host: backend.host,
       binary: 'cinder-volume',

@@ -8,6 +8,7 @@ import {
   Unsupported,
 } from '../../kernel/errors.ts'
 import { defineJob, type Job, type JobDefinition } from '../../kernel/jobs/job-queue.ts'
+import { enqueueRestore, releaseRestoring } from '../backups/restore-job.ts'
 import type { Block } from '../context.ts'
 import { findGroup } from '../groups/queries.ts'
 import { moveMember } from '../groups/settle.ts'
@@ -56,7 +57,7 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
   return defineJob<CreateVolumePayload>({
     kind: 'volume.create',
 
-    async run({ volumeId, imageId, hints }, job) {
+    async run({ volumeId, imageId, hints, backupId }, job) {
       for (;;) {
         const volume = await findVolume(block.db, volumeId)
         if (volume === undefined || !making.includes(volume.status))
@@ -64,7 +65,7 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
         const host = volume.host ?? (await place(volume, hints, job))
         if (host === undefined) return await removeUnwanted(volumeId, job)
         try {
-          const created = await make({ ...volume, host }, imageId, job)
+          const created = await make({ ...volume, host }, { imageId, backupId }, job)
           if (!created) await removeUnwanted(volumeId, job)
           return
         } catch (error) {
@@ -85,6 +86,7 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
       })
       const [action, detail] = messageFor(volume, error)
       await moveMember(block, volume.group_id, async (transaction) => {
+        await releaseRestoring(block, transaction, volumeId)
         const failed = await transitionVolume(transaction, volumeId, making, {
           status: 'error',
           updated_at: block.now().toISOString(),
@@ -169,7 +171,7 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
   /** @returns false when somebody deleted the volume meanwhile */
   async function make(
     volume: VolumeRow & { host: string },
-    imageId: string | null,
+    { imageId, backupId }: Pick<CreateVolumePayload, 'imageId' | 'backupId'>,
     job: Job,
   ): Promise<boolean> {
     const backend = await block.backends.ready(volume.host, job.signal)
@@ -202,6 +204,7 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
         if (!(await copyImage(block, driver, known, imageId, job))) return false
       }
     }
+    if (backupId !== undefined) return await beginRestore(volume.id, backupId, job.requestId)
     const now = block.now().toISOString()
     const done = await moveMember(block, volume.group_id, (transaction) =>
       transitionVolume(transaction, volume.id, making, {
@@ -212,6 +215,17 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
     )
     if (done !== undefined) job.log.info({ volumeId: volume.id, host: volume.host }, 'volume created')
     return done !== undefined
+  }
+
+  /** Hands the empty volume over to the job that fills it. @returns false when somebody deleted it meanwhile */
+  async function beginRestore(volumeId: string, backupId: string, requestId: string): Promise<boolean> {
+    return await block.db.transaction().execute(async (transaction) => {
+      const updated_at = block.now().toISOString()
+      const restoring = { status: 'restoring-backup', updated_at }
+      if ((await transitionVolume(transaction, volumeId, making, restoring)) === undefined) return false
+      await enqueueRestore(block, transaction, { backupId, volumeId, isNew: true }, requestId)
+      return true
+    })
   }
 
   async function allocate(
@@ -274,7 +288,9 @@ export function createVolumeJob(block: Block): JobDefinition<CreateVolumePayload
    */
   async function removeUnwanted(volumeId: string, job: Job): Promise<void> {
     const row = await findVolume(block.db, volumeId)
-    if (row === undefined || row.status === 'deleting') await removeLeftover(volumeId, job)
+    if (row !== undefined && row.status !== 'deleting') return
+    await releaseRestoring(block, block.db, volumeId)
+    await removeLeftover(volumeId, job)
   }
 
   /** Removes what was made of a volume. */

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Transaction } from 'kysely'
-import { Invalid, NotFound } from '../../kernel/errors.ts'
+import { Invalid } from '../../kernel/errors.ts'
+import { type BackupRow, getBackup, lockBackup } from '../backups/queries.ts'
 import { type Block, enqueue } from '../context.ts'
 import type { Tables } from '../db/tables.ts'
 import { InvalidState } from '../errors.ts'
@@ -29,6 +30,8 @@ export interface CreateVolumePayload {
   readonly imageId: string | null
   /** JSON of the request's scheduler hints, if it had any. */
   readonly hints?: string
+  /** The backup that the volume is then filled with. */
+  readonly backupId?: string | undefined
 }
 
 /** Where the bytes of a new volume come from. */
@@ -37,16 +40,21 @@ type Source =
   | { readonly kind: 'snapshot'; readonly id: string }
   | { readonly kind: 'volume'; readonly id: string }
   | { readonly kind: 'image'; readonly image: ImageFacts }
+  | { readonly kind: 'backup'; readonly backup: BackupRow }
 
 /**
  * Checks a request for a volume and records it with the job that makes it, in one transaction.
+ * @param more.restoring called in the transaction when the volume is for a backup's data; answers the backup's id
  * @throws Invalid, NotFound, OverQuota as upstream @see block-storage-api specification 5.7
  */
 export async function createVolume(
   block: Block,
   request: BlockRequest,
   body: CreateVolume,
-  hints?: WireHints | null,
+  more: {
+    hints?: WireHints | null | undefined
+    restoring?: (transaction: Transaction<Tables>, volumeId: string) => Promise<string>
+  } = {},
 ): Promise<VolumeWithType> {
   authorize(request.identity, 'volume:create')
   if (body.multiattach !== undefined && body.multiattach !== null && booleanOf(body.multiattach)) {
@@ -54,7 +62,6 @@ export async function createVolume(
       'multiattach parameter has been removed. The default behavior is to use multiattach enabled volume types.',
     )
   }
-  if (body.backup_id) throw new NotFound(`Backup ${body.backup_id} could not be found.`)
   const source = await sourceOf(block, request, body)
   const id = randomUUID()
   const row = await block.db.transaction().execute(async (transaction) => {
@@ -99,7 +106,8 @@ export async function createVolume(
     const payload: CreateVolumePayload = {
       volumeId: id,
       imageId: source.kind === 'image' ? source.image.id : null,
-      ...(hints ? { hints: JSON.stringify(hints) } : {}),
+      ...(more.hints ? { hints: JSON.stringify(more.hints) } : {}),
+      backupId: source.kind === 'backup' ? source.backup.id : await more.restoring?.(transaction, id),
     }
     await enqueue(block, transaction, 'volume.create', {
       resource: `volume:${origin?.volumeId ?? id}`, // in turn with whatever happens to the source
@@ -160,15 +168,21 @@ async function groupOf(
 
 async function sourceOf(block: Block, request: BlockRequest, body: CreateVolume): Promise<Source> {
   const image = body.imageRef || body.image_id || undefined
-  const given = [body.snapshot_id, image, body.source_volid].filter((one) => one)
+  const backupId = request.minor >= 47 ? body.backup_id : undefined
+  const given = [body.snapshot_id, image, body.source_volid, backupId].filter((one) => one)
   if (given.length > 1) {
-    throw new Invalid('May specify only one of snapshot, imageRef or source volume')
+    const more =
+      request.minor >= 47
+        ? 'snapshot, imageRef, source volume or backup'
+        : 'snapshot, imageRef or source volume'
+    throw new Invalid(`May specify only one of ${more}`)
   }
   if (body.snapshot_id) return { kind: 'snapshot', id: body.snapshot_id }
   if (body.source_volid) {
     const { id } = await getVolume(block.db, ownOnly(request), body.source_volid)
     return { kind: 'volume', id }
   }
+  if (backupId) return { kind: 'backup', backup: await getBackup(block.db, ownOnly(request), backupId) }
   if (image === undefined) return { kind: 'nothing' }
   return { kind: 'image', image: await showImage(block, request, image) }
 }
@@ -180,8 +194,9 @@ function ownOnly(request: BlockRequest): { projectId: string; isAdmin: boolean }
 
 /** What a new volume takes over from a snapshot or a volume. */
 interface Origin {
-  readonly what: 'snapshot' | 'volume'
-  readonly volumeId: string
+  readonly what: 'snapshot' | 'volume' | 'backup'
+  /** The volume in turn with whose jobs the new one is made. */
+  readonly volumeId?: string
   readonly sizeGib: number
   readonly typeId: string | null
   readonly zone: string | null
@@ -195,6 +210,7 @@ async function lockSource(
   source: Source,
 ): Promise<Origin | undefined> {
   if (source.kind === 'nothing' || source.kind === 'image') return undefined
+  if (source.kind === 'backup') return await lockBackupSource(transaction, request, source.backup.id)
   let snapshot: SnapshotRow | undefined
   let volume: VolumeRow
   if (source.kind === 'snapshot') {
@@ -222,6 +238,21 @@ async function lockSource(
     bootable: volume.bootable,
     imageMetadata: volume.image_metadata,
   }
+}
+
+async function lockBackupSource(
+  transaction: Transaction<Tables>,
+  request: BlockRequest,
+  backupId: string,
+): Promise<Origin> {
+  const backup = await lockBackup(transaction, ownOnly(request), backupId)
+  if (backup.status !== 'available') {
+    throw new InvalidState(
+      `Invalid backup: Originating backup status must be one of 'available' values, it is ${backup.status}.`,
+    )
+  }
+  const nothing = { typeId: null, zone: null, bootable: 0, imageMetadata: null }
+  return { what: 'backup', sizeGib: backup.size_gib, ...nothing }
 }
 
 function sizeOf(body: CreateVolume, origin: Origin | undefined): number {

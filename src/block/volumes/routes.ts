@@ -37,7 +37,7 @@ function resourceOperations(block: Block): readonly Operation[] {
       body: createVolumeBody,
       async run(request, { volume, ...outside }) {
         const hints = outside['OS-SCH-HNT:scheduler_hints'] ?? outside.scheduler_hints
-        const row = await createVolume(block, request, volume, hints)
+        const row = await createVolume(block, request, volume, { hints })
         return { status: 202, body: `{"volume":${volumeJson(row, [], request, 'create')}}` }
       },
     }),

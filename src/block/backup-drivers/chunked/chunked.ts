@@ -18,7 +18,6 @@ import { type EncryptionKey, encryptedBlobs, readEncryptionKey } from './encrypt
 import type { ChunkedSettings } from './options.ts'
 import { deviceSink, nowhere, readBackup, type Sink } from './read-backup.ts'
 import { writeBackup } from './write-backup.ts'
-import { ZeroObjects } from './zero-objects.ts'
 
 /**
  * Makes a backup driver of any store of blobs: cuts a volume into objects, hashes, compresses and encrypts them, and
@@ -33,7 +32,6 @@ export function chunkedBackupDriver(store: BlobStore, settings: ChunkedSettings)
 class ChunkedBackupDriver implements BackupDriver {
   readonly #store: BlobStore
   readonly #settings: ChunkedSettings
-  readonly #zeroes = new ZeroObjects()
   #key: EncryptionKey | undefined
 
   constructor(store: BlobStore, settings: ChunkedSettings) {
@@ -62,7 +60,7 @@ class ChunkedBackupDriver implements BackupDriver {
     await this.#store.remove(backup, call)
     const parent = backup.parent === undefined ? undefined : await this.#digestsOf(backup.parent, call)
     await using container = await this.#open(backup, 'write', call)
-    const context = { store: this.#store, zeroes: this.#zeroes }
+    const context = { store: this.#store }
     const { compression } = this.#settings
     return await writeBackup({ ...context, container, compression, backup, source: from, parent }, call)
   }

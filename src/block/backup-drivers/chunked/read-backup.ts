@@ -15,20 +15,25 @@ import {
 } from './documents.ts'
 import { hashThreads } from './hash-threads.ts'
 import { inLanes } from './lanes.ts'
+import { zeroObjects } from './zero-objects.ts'
 
 const pieceBytes = MiB
 
 /** Where a backup's bytes go: onto a device, or nowhere, when it is only verified. */
 export interface Sink {
   write(offset: number, piece: Uint8Array, call: BackupCall): Promise<void>
+  zero(offset: number, length: number, call: BackupCall): Promise<void>
   flush(call: BackupCall): Promise<void>
 }
 
-export const nowhere: Sink = { write: async () => {}, flush: async () => {} }
+export const nowhere: Sink = { write: async () => {}, zero: async () => {}, flush: async () => {} }
 
 /** @param targetIsZeroed zeroes need not be written */
 export function deviceSink(device: BlockDevice, targetIsZeroed: boolean): Sink {
   return {
+    async zero(offset, length, call) {
+      if (!targetIsZeroed) await zeroRange(device, offset, length, call)
+    },
     async write(offset, piece, call) {
       const { blockSize } = device
       const head = offset % blockSize
@@ -107,6 +112,7 @@ async function readObject(
 ): Promise<void> {
   const { container, sink } = context
   const { blockBytes } = digests
+  if (await readZeroes(context, entry, digests, call)) return
   let md5 = ''
   let found: Uint8Array = new Uint8Array(0)
   const tooLong = () => new DamagedBlob(`it has more than ${entry.length} bytes`)
@@ -137,6 +143,32 @@ async function readObject(
   if (Buffer.compare(found, digests.of(entry.offset / blockBytes, blocks)) !== 0) {
     throw new DamagedBlob('its blocks have other digests than the sha256file says')
   }
+}
+
+/**
+ * An object of zeroes that this process has written itself is not hashed again: the stored bytes are compared.
+ * @returns false when it is another object, or holds something else
+ */
+async function readZeroes(
+  { container, sink }: ReadContext,
+  { name, offset, length, md5, compression, storedCrc32 }: ObjectEntry,
+  digests: BlockDigests,
+  call: BackupCall,
+): Promise<boolean> {
+  const { blockBytes } = digests
+  if (offset % 4096 !== 0 || length % 4096 !== 0 || offset % blockBytes !== 0) return false
+  const zero = await zeroObjects.known(length, blockBytes, compressionOf(compression))
+  if (zero?.md5 !== md5 || zero.storedCrc32 !== storedCrc32) return false
+  const listed = digests.of(offset / blockBytes, Math.ceil(length / blockBytes))
+  if (Buffer.compare(zero.blockDigests, listed) !== 0) return false
+  let at = 0
+  for await (const part of container.get(name, call)) {
+    if (Buffer.compare(part, zero.payload.subarray(at, at + part.byteLength)) !== 0) return false
+    at += part.byteLength
+  }
+  if (at !== zero.payload.byteLength) return false
+  await sink.zero(offset, length, call)
+  return true
 }
 
 /** Reads an object, a second time when it came damaged, and says which one it was. */

@@ -10,7 +10,7 @@ import { type ObjectEntry, objectName, writeMetadata, writeSha256File } from './
 import { type Chunk, chunksOf, geometryOf, geometryOfIncrement } from './geometry.ts'
 import { hashThreads } from './hash-threads.ts'
 import { inLanes } from './lanes.ts'
-import type { ZeroObjects } from './zero-objects.ts'
+import { zeroDigests, zeroObjects } from './zero-objects.ts'
 
 /** Reads of the volume for each object: bytes of one, and how many are under way. */
 const reads = { chunkBytes: MiB, depth: 4 }
@@ -19,7 +19,6 @@ const reads = { chunkBytes: MiB, depth: 4 }
 export interface WriteContext {
   readonly store: BlobStore
   readonly container: BlobContainer
-  readonly zeroes: ZeroObjects
   /** As it is configured: the name is recorded with each object. */
   readonly compression: string
   readonly backup: NewBackup
@@ -75,7 +74,7 @@ class ObjectWriter {
     const firstBlock = chunk.offset / blockBytes
     const compression = compressionOf(this.#context.compression)
     if (compression !== 'none' && (await this.#isKnownZero(chunk, call))) {
-      const zero = await this.#context.zeroes.of(chunk.length, blockBytes, compression)
+      const zero = await zeroObjects.of(chunk.length, blockBytes, compression)
       await this.#context.container.put(name, once(zero.payload), call)
       this.digests.set(firstBlock, zero.blockDigests)
       this.#written({ name, ...chunk, compression: this.#context.compression, ...zero })
@@ -99,6 +98,10 @@ class ObjectWriter {
     this.digests.set(chunk.offset / blockBytes, parent.of(chunk.offset / blockBytes, blocks))
     const parts = changed === undefined ? [chunk] : changedParts(chunk, changed, blockBytes)
     for (const part of parts) {
+      if (blockBytes <= MiB && (await this.#isKnownZero(part, call))) {
+        this.digests.set(part.offset / blockBytes, zeroDigests(part.length, blockBytes))
+        continue
+      }
       const hashed = hashThreads.hashed(
         this.#read(part, call, () => {}),
         'sha256',

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { type Bytes, MiB } from '../../../kernel/bytes.ts'
 import { type Compression, checksummed, compressed } from './codec.ts'
 import { hashThreads } from './hash-threads.ts'
@@ -14,7 +15,7 @@ export interface ZeroObject {
 const remembered = 4
 
 /** Objects of zeroes, which sparse volumes are full of: each length is hashed and compressed only once. */
-export class ZeroObjects {
+class ZeroObjects {
   readonly #known = new Map<string, Promise<ZeroObject>>()
 
   of(length: number, blockBytes: number, compression: Exclude<Compression, 'none'>): Promise<ZeroObject> {
@@ -28,6 +29,11 @@ export class ZeroObjects {
       this.#known.set(key, found)
     }
     return found
+  }
+
+  /** An object that has been met before, by this process. */
+  async known(length: number, blockBytes: number, compression: Compression): Promise<ZeroObject | undefined> {
+    return await this.#known.get(`${length} ${blockBytes} ${compression}`)
   }
 
   async #make(length: number, blockBytes: number, compression: Compression): Promise<ZeroObject> {
@@ -51,4 +57,16 @@ export class ZeroObjects {
 
 async function* zeroes(length: number): Bytes {
   for (let at = 0; at < length; at += MiB) yield new Uint8Array(Math.min(MiB, length - at))
+}
+
+/** Of this process, whatever the target. */
+export const zeroObjects = new ZeroObjects()
+
+/** SHA-256 of every block of `length` zeroes. */
+export function zeroDigests(length: number, blockBytes: number): Uint8Array {
+  const digest = (bytes: number) => createHash('sha256').update(new Uint8Array(bytes)).digest()
+  const whole = Math.floor(length / blockBytes)
+  const digests: Uint8Array[] = whole === 0 ? [] : Array(whole).fill(digest(blockBytes))
+  if (length % blockBytes !== 0) digests.push(digest(length % blockBytes))
+  return Buffer.concat(digests)
 }
