@@ -4,7 +4,6 @@ import { type Operation, parameter } from './operation.ts'
 /** What upstream still lists as extensions. @see specification 3.12 */
 const extensions: Readonly<Record<string, string>> = {
   'os-admin-actions': 'AdminActions',
-  backups: 'Backups',
   'os-availability-zone': 'AvailabilityZones',
   backups: 'Backups',
   capabilities: 'Capabilities',
