@@ -22,3 +22,14 @@ test('the defaults are those of the personas', () => {
   const open = new Policy({ publicize_image: 'role:member' })
   assert.equal(open.allows('publicize_image', alice, own), true)
 })
+
+test('the older defaults ask for no role in the project, and for admin where they always did', () => {
+  const policy = new Policy({}, { older: true })
+  const own = { project_id: 'project-a', visibility: 'private' }
+  const nobody = { ...alice, roles: ['some-role'] }
+  assert.equal(policy.allows('modify_image', nobody, own), true)
+  assert.equal(policy.allows('get_images', nobody, own), true)
+  assert.equal(policy.allows('modify_image', nobody, { ...own, project_id: 'project-b' }), false)
+  assert.equal(policy.allows('publicize_image', nobody, own), false)
+  assert.equal(policy.allows('fetch_image_location', nobody, own), false)
+})

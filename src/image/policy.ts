@@ -95,14 +95,20 @@ export type PolicyRule = keyof typeof defaultPolicy
 export class Policy {
   #rules: PolicyRules
 
-  /** @param overrides rules of policy files; they win over the defaults */
-  constructor(overrides: PolicyOverrides = {}) {
-    this.#rules = rulesWith(overrides)
+  readonly #defaults: Readonly<Record<string, string>>
+
+  /**
+   * @param overrides rules of policy files; they win over the defaults
+   * @param options.older `enforce_new_defaults = false`: the defaults do not ask for the roles reader and member
+   */
+  constructor(overrides: PolicyOverrides = {}, options: { older?: boolean } = {}) {
+    this.#defaults = options.older === true ? withoutPersonas() : defaultPolicy
+    this.#rules = new PolicyRules({ ...this.#defaults, ...overrides })
   }
 
   /** The files have changed. @throws Misconfigured, and then the rules stay as they are */
   replace(overrides: PolicyOverrides): void {
-    this.#rules = rulesWith(overrides)
+    this.#rules = new PolicyRules({ ...this.#defaults, ...overrides })
   }
 
   allows(rule: PolicyRule, identity: Identity, target: PolicyTarget = {}): boolean {
@@ -117,6 +123,12 @@ export class Policy {
   }
 }
 
-function rulesWith(overrides: PolicyOverrides): PolicyRules {
-  return new PolicyRules({ ...defaultPolicy, ...overrides })
+/** The rules as they were before there were readers: whoever is in a project may do what members may. */
+function withoutPersonas(): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    Object.entries(defaultPolicy).map(([name, rule]) => [
+      name,
+      rule.replaceAll(/role:(?:reader|member) and /g, '').replaceAll(/role:(?:reader|member)\b/g, '@'),
+    ]),
+  )
 }

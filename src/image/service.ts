@@ -104,7 +104,9 @@ export async function createImageService(options: ImageServiceOptions): Promise<
       stateDirectory: options.stateDirectory,
     }),
   )
-  const policy = new Policy((await policyFiles.changed()) ?? {})
+  const policy = new Policy((await policyFiles.changed()) ?? {}, {
+    older: !policyFiles.enforceNewDefaults,
+  })
   const digests = new DigestPool()
   const cacheSettings = readCacheSettings(config)
   const cache =

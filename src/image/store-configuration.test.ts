@@ -124,6 +124,11 @@ const wrong: readonly (readonly [string, string, RegExp])[] = [
     /\[os_glance_staging_store\].*also used by \[y\]/,
   ],
   [
+    'a cache inside a store',
+    '[DEFAULT]\nenabled_backends = x:file\nimage_cache_dir = $DIR/a/cache\n[glance_store]\ndefault_backend = x\n[x]\nfilesystem_store_datadir = $DIR/a\n',
+    /image_cache_dir: .*also used by \[x\]/,
+  ],
+  [
     'both ways to name directories',
     '[DEFAULT]\nenabled_backends = x:file\n[glance_store]\ndefault_backend = x\n[x]\nfilesystem_store_datadir = $DIR/a\nfilesystem_store_datadirs = $DIR/b:1\n',
     /both filesystem_store_datadir and/,

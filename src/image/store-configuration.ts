@@ -54,6 +54,10 @@ export function stagingDirectory(
   return fileURLToPath(options.uri)
 }
 
+const cacheDirectoryOption = {
+  cache: optionalText('image_cache_dir', { help: 'Where downloaded images are kept.' }),
+}
+
 interface StoreChoice {
   readonly id: string
   readonly definition: AnyImageStoreDefinition
@@ -245,6 +249,17 @@ function checkDirectories(
         ? directories.map((entry) => entry.replace(/:\d+$/, ''))
         : [directory ?? fallback]
     for (const path of paths) if (path !== undefined) used.push({ section, path: realPath(path) })
+  }
+  // the cache forgets what it likes: nothing that must last may lie there
+  const { cache } = options.config.read('DEFAULT', cacheDirectoryOption)
+  const cachePath = cache === undefined ? undefined : realPath(cache)
+  for (const { section, path } of used) {
+    if (cachePath === undefined || !(isInside(cachePath, path) || isInside(path, cachePath))) continue
+    throw wrong(
+      'DEFAULT',
+      'image_cache_dir',
+      `${cachePath} is also used by [${section}] (${path}); the cache needs a directory of its own.`,
+    )
   }
   for (const [index, one] of used.entries()) {
     for (const other of used.slice(index + 1)) {

@@ -1,7 +1,7 @@
 import type { ByteRange, Bytes } from '../../kernel/bytes.ts'
 import { Forbidden, Invalid, messageOf, NotFound } from '../../kernel/errors.ts'
 import { type Environment, type ImageRequest, requesterOf } from '../environment.ts'
-import { detailed, findAllowed } from '../images/access.ts'
+import { detailed, findAllowed, requireAllowed } from '../images/access.ts'
 import type { Image } from '../images/queries.ts'
 
 /** What there is to download. */
@@ -32,6 +32,7 @@ export async function downloadImage(
     throw new Forbidden('The requested image has been deactivated. Image data download is forbidden.')
   }
   if (prefer.length > 0) {
+    requireAllowed(environment, request, 'download_from_store', found)
     if (!stores.multiStore) throw new Invalid('Stores can only be preferred where several are configured.')
     for (const id of prefer) {
       if (stores.byId(id) === undefined) throw new Invalid(`Store ${id} is not known.`)

@@ -47,6 +47,14 @@ export function dataRoutes({ app, environment, requestOf }: ApiScope): void {
         ...headers,
       })
       await sendBytes(reply.raw, bytes, caller, environment.settings.stallSeconds * 1000)
+      environment.notifications.emit('image.send', {
+        bytes_sent: headers['content-length'],
+        image_id: image.id,
+        owner_id: image.owner,
+        receiver_tenant_id: caller.identity.projectId ?? null,
+        receiver_user_id: caller.identity.userId,
+        destination_ip: request.ip,
+      })
     },
   )
 }

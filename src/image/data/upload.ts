@@ -5,7 +5,8 @@ import { type Environment, type ImageRequest, requesterOf } from '../environment
 import { gone } from '../faults.ts'
 import type { PutCall, StoredImage } from '../image-store.ts'
 import { detailed, findAllowed } from '../images/access.ts'
-import { type ImageRow, insertLocation } from '../images/queries.ts'
+import { imageNotice } from '../images/notice.ts'
+import { type ImageRow, insertLocation, requireRow } from '../images/queries.ts'
 import { SignatureVerifier, signatureOf } from '../signatures/verifier.ts'
 import type { ConfiguredStore } from '../store-registry.ts'
 import { CheckedData, type DataFacts } from './checked-data.ts'
@@ -48,6 +49,7 @@ export async function uploadImage(
 
   using running = environment.uploads.begin()
   await beginSaving(environment, imageId, running.id, running.aliveUntil)
+  environment.notifications.emit('image.prepare', { id: imageId, owner: row.owner, status: 'saving' })
   let location: string | undefined
   try {
     using checked = new CheckedData(
@@ -77,6 +79,9 @@ export async function uploadImage(
     const facts = await checked.facts()
     requireSame(stored, facts, target)
     await finishSaving(environment, imageId, running.id, target, location, facts)
+    const image = await detailed(environment.db, await requireRow(environment.db, imageId))
+    for (const event of ['upload', 'activate'])
+      environment.notifications.emit(`image.${event}`, imageNotice(image))
     request.log.info(
       { imageId, store: target.id, sizeBytes: facts.sizeBytes, requestId: request.requestId },
       'image data stored',

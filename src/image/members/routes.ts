@@ -14,11 +14,9 @@ export function memberRoutes({ app, environment, requestOf }: ApiScope): void {
 
   app.post<WithImage>('/images/:image_id/members', async (request, reply) => {
     const { member } = objectOf(request.body)
-    return sendJson(
-      reply,
-      200,
-      memberView(await addMember(environment, requestOf(request), request.params.image_id, member)),
-    )
+    const view = memberView(await addMember(environment, requestOf(request), request.params.image_id, member))
+    environment.notifications.emit('image.member.create', view)
+    return sendJson(reply, 200, view)
   })
 
   app.get<WithMember>('/images/:image_id/members/:member_id', async (request, reply) => {
@@ -33,16 +31,15 @@ export function memberRoutes({ app, environment, requestOf }: ApiScope): void {
   app.put<WithMember>('/images/:image_id/members/:member_id', async (request, reply) => {
     const { image_id, member_id } = request.params
     const { status } = objectOf(request.body)
-    return sendJson(
-      reply,
-      200,
-      memberView(await updateMember(environment, requestOf(request), image_id, member_id, status)),
-    )
+    const view = memberView(await updateMember(environment, requestOf(request), image_id, member_id, status))
+    environment.notifications.emit('image.member.update', view)
+    return sendJson(reply, 200, view)
   })
 
   app.delete<WithMember>('/images/:image_id/members/:member_id', async (request, reply) => {
     const { image_id, member_id } = request.params
     await removeMember(environment, requestOf(request), image_id, member_id)
+    environment.notifications.emit('image.member.delete', { image_id, member_id })
     return reply.code(204).send()
   })
 }
