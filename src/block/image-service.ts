@@ -36,6 +36,8 @@ export interface ImageService {
    * @throws NotFound, Forbidden
    */
   show(imageId: string, token: string | undefined, signal: AbortSignal): Promise<ImageFacts>
+  /** Images of that name that the caller sees: at most two, which is enough to know that it is not clear. */
+  named(name: string, token: string | undefined, signal: AbortSignal): Promise<readonly ImageFacts[]>
   /**
    * Random, ranged reads of the image's stored bytes, as the service itself. `sizeBytes` is rounded up to
    * `blockSize`; the tail reads as zeroes.

@@ -100,6 +100,11 @@ export class TestImages implements ImageService {
     return this.#find(imageId).facts
   }
 
+  async named(name: string): Promise<readonly ImageFacts[]> {
+    const found = [...this.#images.values()].map(({ facts }) => facts)
+    return found.filter((facts) => facts.name === name).slice(0, 2)
+  }
+
   async open(imageId: string, call: Call): Promise<MemoryDevice> {
     await this.beforeOpen(call.signal)
     const { data } = this.#find(imageId)

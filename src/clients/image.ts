@@ -68,6 +68,8 @@ export interface ImageClientOptions {
 export interface ImageClient extends AsyncDisposable {
   /** The image as the owner of `token` sees it; undefined asks as the service itself. @throws NotFound, Forbidden */
   show(imageId: string, token: string | undefined, signal: AbortSignal): Promise<ImageFacts>
+  /** Images of that name that the owner of `token` sees: at most two, which is enough to know that it is not clear. */
+  named(name: string, token: string | undefined, signal: AbortSignal): Promise<readonly ImageFacts[]>
   /**
    * Random, ranged reads of the stored bytes, as the service itself; fast for readers that go forward. The size is
    * rounded up to whole blocks of 512 bytes, and the tail reads as zeroes. Whoever opens it closes it.
@@ -126,6 +128,16 @@ class HttpImageClient implements ImageClient {
   async show(imageId: string, token: string | undefined, signal: AbortSignal): Promise<ImageFacts> {
     const { body } = await this.#request({ method: 'GET', path: pathOf(imageId), token, signal })
     return factsOf(await body.json())
+  }
+
+  async named(name: string, token: string | undefined, signal: AbortSignal): Promise<readonly ImageFacts[]> {
+    const path = `/images?${new URLSearchParams({ name, limit: '2' })}`
+    const { body } = await this.#request({ method: 'GET', path, token, signal })
+    const list: unknown = await body.json()
+    if (typeof list !== 'object' || list === null || !('images' in list) || !Array.isArray(list.images)) {
+      throw notAnImage()
+    }
+    return list.images.map(factsOf)
   }
 
   async open(imageId: string, call: Call): Promise<BlockDevice> {

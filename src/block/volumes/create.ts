@@ -70,6 +70,7 @@ export async function createVolume(
     if (source.kind === 'image') checkImage(source.image, sizeGib)
     const type = await typeOf()
     await refuseEncrypted(transaction, type)
+    await checkSourceType(block, transaction, origin, type)
     const extraSpecs = stringMapOf(type.extra_specs)
     const problem = sizeLimitProblem(sizeGib, extraSpecs)
     if (problem !== undefined) throw new Invalid(problem)
@@ -185,6 +186,25 @@ async function sourceOf(block: Block, request: BlockRequest, body: CreateVolume)
   if (backupId) return { kind: 'backup', backup: await getBackup(block.db, ownOnly(request), backupId) }
   if (image === undefined) return { kind: 'nothing' }
   return { kind: 'image', image: await showImage(block, request, image) }
+}
+
+/**
+ * A copy is made where its source is: it may have another type only if that names the same backend.
+ * @throws Invalid @see block-storage-api specification 5.7
+ */
+async function checkSourceType(
+  block: Block,
+  transaction: Transaction<Tables>,
+  origin: Origin | undefined,
+  type: TypeRow,
+): Promise<void> {
+  if (!origin?.typeId || origin.typeId === type.id || block.backends.all.length === 1) return
+  const source = await getType(transaction, { projectId: '', isAdmin: true }, origin.typeId)
+  const backendName = (row: TypeRow) => stringMapOf(row.extra_specs)['volume_backend_name']
+  if (backendName(source) === backendName(type)) return
+  throw new Invalid(
+    `Invalid input received: Invalid volume_type provided: ${type.name} (requested type is not compatible; recommend omitting the type argument).`,
+  )
 }
 
 /** Sources are looked up in the caller's own project, also for admins' own requests. */

@@ -99,6 +99,21 @@ onEachEngine((engine) => {
     assert.deepEqual(body.volumes, [], 'nothing is left behind')
   })
 
+  test(`an image can be named, unless several have the name, on ${engine.name}`, async () => {
+    await using block = await startTestBlock(engine)
+    const id = block.images.add(Buffer.alloc(512), { name: 'one' })
+    block.images.add(Buffer.alloc(512), { name: 'two' })
+    block.images.add(Buffer.alloc(512), { name: 'two' })
+    const create = (imageRef: string) =>
+      block.request('member', 'POST', '/volumes', { body: { volume: { size: 1, imageRef } } })
+    assert.equal((await create('none')).status, 400)
+    assert.equal((await create('two')).status, 409)
+    const { body } = await create('one')
+    await block.idle()
+    const shown = await block.request('member', 'GET', `/volumes/${body.volume.id}`)
+    assert.equal(shown.body.volume.volume_image_metadata.image_id, id)
+  })
+
   test(`a process that stops while copying an image leaves nothing half-made, on ${engine.name}`, async () => {
     await using database = await openDatabase(engine)
     const driver = new MemoryVolumeDriver({ poolName: 'first', capacityBytes: 100 * GiB })

@@ -1,4 +1,4 @@
-import { Forbidden, Invalid, NotFound } from '../../kernel/errors.ts'
+import { Conflict, Forbidden, Invalid, NotFound } from '../../kernel/errors.ts'
 import type { Block } from '../context.ts'
 import type { ImageFacts } from '../image-service.ts'
 import type { BlockRequest } from '../operation.ts'
@@ -10,18 +10,25 @@ const readableFormats = ['raw', 'iso', 'qcow2']
 
 /**
  * The image that a request names.
- * @param reference an id, or a URL that ends in one
- * @throws Invalid when there is none that the caller may see
+ * @param reference an id, a URL that ends in one, or a name
+ * @throws Invalid when there is none that the caller may see; Conflict when several have the name
  */
 export async function showImage(block: Block, request: BlockRequest, reference: string): Promise<ImageFacts> {
   const id = uuid.exec(reference)?.[0]
-  if (id === undefined) throw new Invalid('Invalid image identifier or unable to access requested image.')
   try {
+    if (id === undefined) return await showImageNamed(block, request, reference)
     return await block.images.show(id, request.token, request.signal)
   } catch (error) {
     if (!(error instanceof NotFound) && !(error instanceof Forbidden)) throw error
     throw new Invalid('Invalid image identifier or unable to access requested image.', { cause: error })
   }
+}
+
+async function showImageNamed(block: Block, request: BlockRequest, name: string): Promise<ImageFacts> {
+  const [image, another] = await block.images.named(name, request.token, request.signal)
+  if (image === undefined) throw new NotFound(`No image is called ${name}.`)
+  if (another !== undefined) throw new Conflict(`Multiple images have the name ${name}: use an id.`)
+  return image
 }
 
 /**

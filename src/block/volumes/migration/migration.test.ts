@@ -99,6 +99,8 @@ onEachEngine((engine) => {
     assert.equal(await act(block, 'member', id, retype('second', 'sometimes')), 400)
     assert.equal(await act(block, 'member', id, retype('first', 'never')), 400)
     assert.equal(await act(block, 'member', id, retype('nothing', 'never')), 404)
+    const copy = { volume: { source_volid: id, volume_type: 'second' } }
+    assert.equal((await block.request('member', 'POST', '/volumes', { body: copy })).status, 400)
     assert.equal(await act(block, 'member', id, retype('second', 'never')), 202)
     await block.idle()
     const refused = await shown(block, id)
