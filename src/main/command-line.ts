@@ -89,6 +89,25 @@ export async function runCommandLine(argv: readonly string[]): Promise<void> {
 
   addIscsiCommands(program)
 
+  const backup = program.command('backup').description('follow backups, and check them')
+  for (const [verb, description] of [
+    ['watch', 'show how far a backup, a restore or a verification is'],
+    ['verify', 'read a backup back and check every digest, without restoring it'],
+  ] as const) {
+    backup
+      .command(`${verb} <id>`)
+      .description(description)
+      .option(
+        '--state-dir <directory>',
+        'of the running instance to use',
+        process.env['EMBERGLASS_STATE_DIR'] ?? 'var',
+      )
+      .action(async (id: string, options: { stateDir: string }) => {
+        const { verifyBackup, watchBackup } = await import('../cli/backup.ts')
+        await (verb === 'watch' ? watchBackup : verifyBackup)(options.stateDir, id)
+      })
+  }
+
   try {
     await program.parseAsync([...argv])
   } catch (error) {

@@ -28,7 +28,21 @@ export function defaultConfiguration(options: {
   const password = state.secrets.edfPassword.reveal()
   const certificate = join(state.path, 'edf', 'tls.crt') // self-signed, and so its own authority
   const arrayBackend = {
-    DEFAULT: { enabled_backends: 'datera', default_volume_type: 'datera' },
+    DEFAULT: {
+      enabled_backends: 'datera',
+      default_volume_type: 'datera',
+      backup_driver: 'cinder.backup.drivers.datera',
+      backup_datera_san_ip: host,
+      backup_datera_san_login: 'admin',
+      backup_datera_san_password: password,
+      backup_datera_api_port: String(ports.edfHttps),
+      backup_driver_use_ssl: 'true',
+      backup_datera_ssl_ca: certificate,
+      backup_datera_iscsi_port: String(ports.iscsi),
+      backup_datera_replica_count: '1',
+      backup_datera_block_size: '65536',
+      backup_datera_secondary_backup_drivers: 'cinder.backup.drivers.posix',
+    },
     datera: {
       volume_driver: dateraDriver,
       volume_backend_name: 'datera',
