@@ -78,6 +78,7 @@ onEachEngine((engine) => {
         service.state,
       ]),
       [
+        ['cinder-backup', 'up'],
         ['cinder-scheduler', 'up'],
         ['cinder-volume', 'up'],
       ],
