@@ -91,7 +91,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
     host,
     initiatorName: options.initiatorName,
     volumeType: (id) => typeFacts(db, id),
-    onChange: () => run('the heartbeat', () => recordHeartbeat(block, host)),
+    onChange: () => run('the heartbeat', () => beat()),
   })
   const backups = createBackupHandlers({
     config,
@@ -101,7 +101,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
     stateDirectory: options.stateDirectory,
     initiatorName: options.initiatorName,
     availabilityZone: settings.storageAvailabilityZone,
-    onChange: () => run('the heartbeat', () => recordHeartbeat(block, host)),
+    onChange: () => run('the heartbeat', () => beat()),
   })
   await mkdir(options.stateDirectory, { recursive: true, mode: 0o700 })
   const block: Block = {
@@ -125,6 +125,13 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
     policy,
     operations: blockOperations(block),
   })
+  /** One after the other, so that an older state never replaces a newer one. */
+  let lastBeat: Promise<void> = Promise.resolve()
+  function beat(): Promise<void> {
+    lastBeat = lastBeat.catch(() => {}).then(() => recordHeartbeat(block, host))
+    return lastBeat
+  }
+
   /** Work that nobody waits for; the service waits for it when it stops. */
   function run(what: string, work: () => Promise<void>): void {
     const running = work()
@@ -154,15 +161,15 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
       backups.start()
       every(settings.reportIntervalSeconds * 1000, 'the heartbeat', async () => {
         await backends.check(stopping.signal)
-        await recordHeartbeat(block, host)
+        await beat()
       })
       every(policyIntervalMs, 'reading the policy files', readPolicy)
       every(purgeIntervalMs, 'removing expired messages', () => purgeMessages(block))
-      await recordHeartbeat(block, host)
+      await beat()
     },
     async backendsTried(signal) {
       await Promise.all([backends.pools(signal), backups.tried()])
-      await recordHeartbeat(block, host)
+      await beat()
     },
     async [Symbol.asyncDispose]() {
       stopping.abort(new Error('the service is stopping'))

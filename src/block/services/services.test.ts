@@ -46,7 +46,7 @@ onEachEngine((engine) => {
     const hosts = (await block.request('admin', 'GET', '/os-hosts')).body.hosts
     assert.deepEqual(
       hosts.map((one: { service: string }) => one.service),
-      ['cinder-scheduler', 'cinder-volume'],
+      ['cinder-backup', 'cinder-scheduler', 'cinder-volume'],
     )
     const shown = await block.request('admin', 'GET', `/os-hosts/${host}`)
     const resources = shown.body.host.map((one: { resource: object }) => one.resource)
