@@ -47,19 +47,15 @@ async function list(root: EdfScope, count: number): Promise<Row[]> {
     }
     await Promise.all(Array.from({ length: 16 }, worker))
   })
-  const listed = async (limit: number) => {
-    let found = 0
-    const ms = await timed(async () => {
-      for await (const _ of root.appInstances.iterate({ limit }, call)) found++
-    })
-    if (found < count) throw new Error(`${found} of ${count} app instances were listed`)
-    return `${ms.toFixed(0)} ms`
-  }
+  let found = 0
+  const listMs = await timed(async () => {
+    for await (const _ of root.appInstances.iterate({}, call)) found++
+  })
+  if (found < count) throw new Error(`${found} of ${count} app instances were listed`)
   const filter = `match(name,.*many-${count - 1}.*)`
   return [
     { what: `fill up to ${count} volumes, 16 at once`, ours: `${(fillMs / 1000).toFixed(1)} s` },
-    { what: `list ${count} volumes, pages of 1000`, ours: await listed(1000), peer: 'aim: 1000 ms' },
-    { what: `list ${count} volumes, pages of 100`, ours: await listed(100) },
+    { what: `list ${count} volumes, page by page`, ours: `${listMs.toFixed(0)} ms`, peer: 'aim: 1000 ms' },
     await latency(`find one of ${count} by a filter`, 100, () => root.appInstances.list({ filter }, call)),
   ]
 }
