@@ -6,6 +6,9 @@ import { test } from 'node:test'
 import { freePortBlock } from '../../src/main/free-ports.ts'
 import { startInstance } from '../support/instance.ts'
 
+// biome-ignore lint/suspicious/noExplicitAny: what an outsider sees of JSON
+const json = (response: Response): Promise<any> => response.json()
+
 /** A token of the first instance's identity service. */
 async function logIn(environment: Record<string, string>): Promise<{ token: string; projectId: string }> {
   const domain = { name: 'Default' }
@@ -23,7 +26,7 @@ async function logIn(environment: Record<string, string>): Promise<{ token: stri
     }),
   })
   assert.equal(response.status, 201)
-  const { token } = await response.json()
+  const { token } = await json(response)
   return { token: response.headers.get('x-subject-token') ?? '', projectId: token.project.id }
 }
 
@@ -69,7 +72,7 @@ test('services whose configuration names a Keystone elsewhere ask that one, and 
       body: JSON.stringify({ name: 'i', disk_format: 'raw', container_format: 'bare' }),
     })
     assert.equal(image.status, 201)
-    const { id } = await image.json()
+    const { id } = await json(image)
     const upload = await fetch(`http://127.0.0.1:${portBase + 2}/v2/images/${id}/file`, {
       method: 'PUT',
       headers: { 'x-auth-token': token, 'content-type': 'application/octet-stream' },
@@ -81,12 +84,12 @@ test('services whose configuration names a Keystone elsewhere ask that one, and 
       body: JSON.stringify({ volume: { size: 1, imageRef: id } }),
     })
     assert.equal(created.status, 202)
-    const { volume } = await created.json()
+    const { volume } = await json(created)
     const deadline = Date.now() + 60_000
     let status = volume.status
     while (status !== 'available' && !status.startsWith('error') && Date.now() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, 200))
-      status = (await (await fetch(`${block}/volumes/${volume.id}`, { headers })).json()).volume.status
+      status = (await json(await fetch(`${block}/volumes/${volume.id}`, { headers }))).volume.status
     }
     assert.equal(status, 'available', 'its bytes came through the Image API, with a token of that Keystone')
     assert.equal((await fetch(`${block}/volumes`, { headers: { 'x-auth-token': 'wrong' } })).status, 401)
