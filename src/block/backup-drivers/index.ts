@@ -3,7 +3,8 @@ import datera from './datera/definition.ts'
 import memory from './memory.ts'
 import nfs from './nfs.ts'
 import posix from './posix.ts'
+import s3 from './s3.ts'
 import swift from './swift.ts'
 
 /** Every driver that `backup_driver =` and the lists of secondary drivers may name. */
-export const backupDrivers: readonly AnyBackupDriverDefinition[] = [datera, swift, posix, nfs, memory]
+export const backupDrivers: readonly AnyBackupDriverDefinition[] = [datera, swift, s3, posix, nfs, memory]
