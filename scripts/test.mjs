@@ -1,15 +1,13 @@
 // `npm test [-- files]`: runs the tests with our Node, and ends with one line of totals.
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const asked = process.argv.slice(2)
 const files = asked.length > 0 ? asked : ['src/**/*.test.ts', 'packages/*/**/*.test.ts', 'test/**/*.test.ts']
-const scratch = mkdtempSync(join(tmpdir(), 'emberglass-test-'))
-const totalsFile = join(scratch, 'totals.json')
+const compiled = join(root, 'node_modules', '.cache', 'tests')
 
 // Other people's clients and servers that tests run: installed where that is possible (Debian, root). Elsewhere the
 // tests that need a missing one are skipped, and say which.
@@ -42,21 +40,13 @@ const { status } = spawnSync(
   [
     '--conditions=source',
     '--disable-warning=ExperimentalWarning',
-    '--test',
-    '--test-concurrency=3',
-    '--test-timeout=600000',
-    '--test-reporter=spec',
-    '--test-reporter-destination=stdout',
-    `--test-reporter=${join(root, 'scripts', 'totals-reporter.mjs')}`,
-    `--test-reporter-destination=${totalsFile}`,
+    join(root, 'scripts', 'run-tests.mjs'),
     ...files,
   ],
-  { cwd: root, stdio: 'inherit', env: { UV_THREADPOOL_SIZE: '16', ...process.env } },
+  {
+    cwd: root,
+    stdio: 'inherit',
+    env: { UV_THREADPOOL_SIZE: '16', NODE_COMPILE_CACHE: compiled, ...process.env },
+  },
 )
-
-const { passed, failed, skipped } = JSON.parse(
-  readFileSync(totalsFile, 'utf8') || '{"passed":0,"failed":1,"skipped":0}',
-)
-rmSync(scratch, { recursive: true })
-process.stdout.write(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}\n`)
 process.exit(status ?? 1)
