@@ -17,6 +17,8 @@ export interface BackupDriverFixture extends AsyncDisposable {
   /** Names of a backup's objects, and a way to flip one bit in one of them; flipping again mends it. */
   readonly objects?: (backup: StoredBackup) => Promise<readonly string[]>
   readonly flip?: (backup: StoredBackup, name: string) => Promise<void>
+  /** What a user may ask for as a container; `mine` by default. */
+  readonly container?: string
   /** Bytes of the volumes in the tests; 5 MiB by default. */
   readonly volumeBytes?: number
 }
@@ -105,7 +107,7 @@ class Trial {
       container,
     }
     const volumeMetadata = JSON.stringify({ version: 2, 'volume-metadata': { of: plan.id } })
-    const placement = this.driver.place(plan)
+    const placement = this.driver.place(plan, parent)
     return { ...plan, ...placement, metadataSha256: undefined, parent, volumeMetadata }
   }
 
@@ -300,10 +302,11 @@ export const backupDriverCases: readonly BackupDriverCase[] = [
     name: 'a container that was asked for is the one that is shown, and two backups in it do not mix',
     async run(trial) {
       const made: StoredBackup[] = []
+      const container = trial.fixture.container ?? 'mine'
       for (const _ of [1, 2]) {
         const volume = trial.volume()
-        const planned = trial.plan(volume, undefined, 'mine')
-        assert.equal(planned.container, 'mine')
+        const planned = trial.plan(volume, undefined, container)
+        assert.equal(planned.container, container)
         const result = await trial.driver.backup(planned, { device: volume.device }, trial.call)
         made.push({ ...planned, ...result })
       }

@@ -72,16 +72,20 @@ export interface BackupResult {
 export interface BackupDriver extends AsyncDisposable {
   /** Checks the configuration and that the target answers. @throws Misconfigured, BackendError */
   start(call: Call): Promise<void>
-  /** Chooses where a backup will lie. Touches nothing. @throws Invalid for a container that cannot be */
-  place(plan: BackupPlan): Placement
+  /**
+   * Chooses where a backup will lie. Touches nothing.
+   * @param parent of an incremental backup
+   * @throws Invalid for a container that cannot be
+   */
+  place(plan: BackupPlan, parent?: Placement): Placement
   /**
    * Writes a backup. What an earlier attempt has left is replaced.
    * @throws Invalid when it cannot be an increment of its parent: do a full backup
    */
   backup(backup: NewBackup, from: BackupSource, call: BackupCall): Promise<BackupResult>
   /**
-   * Writes a backup's bytes to a device that is at least as large; what lies behind them is left alone. Every
-   * digest is checked. On failure the device holds an unknown part of the data.
+   * Writes a backup's bytes to a device that is at least as large; what lies behind them is left alone, unless an
+   * option says otherwise. Every digest is checked. On failure the device holds an unknown part of the data.
    * @param chain the full backup first, the one that is wanted last
    * @param options.targetIsZeroed the device reads as zeroes: they need not be written
    * @returns the volume's facts of each level, as `NewBackup.volumeMetadata` had them

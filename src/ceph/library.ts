@@ -30,6 +30,10 @@ const declarations = {
     rados_buffer_free: 'void f(void *buffer)',
     rados_ioctx_create: 'int f(void *cluster, const char *pool, _Out_ void **io)',
     rados_ioctx_destroy: 'void f(void *io)',
+    rados_write_full: 'int f(void *io, const char *object, const void *data, size_t length)',
+    rados_write: 'int f(void *io, const char *object, const void *data, size_t length, uint64_t offset)',
+    rados_read: 'int f(void *io, const char *object, void *into, size_t length, uint64_t offset)',
+    rados_remove: 'int f(void *io, const char *object)',
   },
   rbd: {
     rbd_image_options_create: 'void f(_Out_ void **options)',

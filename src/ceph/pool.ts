@@ -6,7 +6,9 @@ import { RbdImage } from './image.ts'
 import { type Handle, handleIn, outHandle, type StructureName } from './library.ts'
 
 /** `RBD_IMAGE_OPTION_*` of `rbd/librbd.h`. */
-const imageOption = { order: 2, cloneFormat: 12 } as const
+const imageOption = { order: 2, stripeUnit: 3, stripeCount: 4, featuresSet: 8, cloneFormat: 12 } as const
+/** `RBD_FEATURE_EXCLUSIVE_LOCK` and `RBD_FEATURE_JOURNALING`, which needs the other. */
+const journaling = 4 | 64
 
 /** The note of an image that lies in the trash because we put it there. */
 const discardedNote = 'emberglass.discarded'
@@ -17,6 +19,10 @@ export interface ImageLayout {
   readonly objectBytes?: number
   /** 2: the parent's snapshot can go before the clone. 1: the snapshot has to be protected. Default: Ceph's choice. */
   readonly cloneFormat?: 1 | 2
+  /** Bytes and objects over which data is spread; Ceph's choice when absent. */
+  readonly stripes?: { readonly unitBytes: number; readonly count: number }
+  /** Keeps a journal of writes, so that the image can be mirrored. */
+  readonly journal?: boolean
 }
 
 /** The images of one RADOS pool. Each method can be repeated. */
@@ -188,6 +194,11 @@ export class RbdPool {
       library.call('rbd_image_options_set_uint64', handle, option, value)
     if (layout.objectBytes !== undefined) set(imageOption.order, Math.log2(layout.objectBytes))
     if (layout.cloneFormat !== undefined) set(imageOption.cloneFormat, layout.cloneFormat)
+    if (layout.stripes !== undefined) {
+      set(imageOption.stripeUnit, layout.stripes.unitBytes)
+      set(imageOption.stripeCount, layout.stripes.count)
+    }
+    if (layout.journal === true) set(imageOption.featuresSet, journaling)
     return { handle, [Symbol.dispose]: () => library.call('rbd_image_options_destroy', handle) }
   }
 

@@ -12,9 +12,10 @@ const startTimeoutMs = 540_000 // it may have to install Debian's packages
 export interface TestCeph {
   /** How the administrator reaches it. */
   readonly settings: CephSettings
-  /** Answers of the `ceph` and `rbd` programs. */
+  /** Answers of the `ceph`, `rbd` and `rados` programs. */
   ceph(...parameters: readonly string[]): Promise<string>
   rbd(...parameters: readonly string[]): Promise<string>
+  rados(...parameters: readonly string[]): Promise<string>
   /** An empty pool for one test; disposing it removes it. */
   pool(): Promise<{ readonly name: string } & AsyncDisposable>
 }
@@ -39,6 +40,7 @@ async function start(): Promise<TestCeph> {
     settings: { configurationFile: file, clusterName: 'ceph', user: undefined, timeoutSeconds: -1 },
     ceph,
     rbd,
+    rados: (...parameters) => program('rados', parameters),
     async pool() {
       const name = `test-${randomBytes(6).toString('hex')}`
       await ceph('osd', 'pool', 'create', name, '1', '1')

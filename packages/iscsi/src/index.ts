@@ -43,4 +43,4 @@ export type {
   TargetAccess,
   TargetConfig,
 } from './target/target.ts'
-export { isZero, type ZeroOptions, zeroRange } from './zeroes.ts'
+export { isZero, writeSparse, type ZeroOptions, zeroRange } from './zeroes.ts'

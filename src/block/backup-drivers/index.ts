@@ -1,4 +1,5 @@
 import type { AnyBackupDriverDefinition } from '../backup-driver.ts'
+import ceph from './ceph/definition.ts'
 import datera from './datera/definition.ts'
 import memory from './memory.ts'
 import nfs from './nfs.ts'
@@ -7,4 +8,12 @@ import s3 from './s3.ts'
 import swift from './swift.ts'
 
 /** Every driver that `backup_driver =` and the lists of secondary drivers may name. */
-export const backupDrivers: readonly AnyBackupDriverDefinition[] = [datera, swift, s3, posix, nfs, memory]
+export const backupDrivers: readonly AnyBackupDriverDefinition[] = [
+  datera,
+  ceph,
+  swift,
+  s3,
+  posix,
+  nfs,
+  memory,
+]

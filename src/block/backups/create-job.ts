@@ -41,7 +41,13 @@ export function createBackupJob(block: Block): JobDefinition<CreateBackupPayload
       })
       const call = { signal: wanted.signal, log: job.log }
       try {
-        await block.backups.exclusively(backup.id, wanted.signal, () => keep(driver, backup, payload, call))
+        const work = () => keep(driver, backup, payload, call)
+        // increments of one parent may be written over the same bytes of the target
+        const alone = () =>
+          backup.parent_id === null
+            ? work()
+            : block.backups.exclusively(backup.parent_id, wanted.signal, work)
+        await block.backups.exclusively(backup.id, wanted.signal, alone)
       } catch (error) {
         if (!wanted.isUnwanted) throw error
         job.log.info({ backupId: backup.id }, 'backup cancelled')

@@ -14,7 +14,7 @@ import { booleanOf, closed, LaxBoolean, Metadata, Name, Uuid, UuidOrNull, valida
 import { lockVolume, updateVolume, type VolumeRow } from '../volumes/queries.ts'
 import { usableBackupHost } from './backup-service.ts'
 import { chooseHandler, keyInName } from './dispatch.ts'
-import { type BackupRow, insertBackup, newestBackup } from './queries.ts'
+import { type BackupRow, insertBackup, newestBackup, storedBackup } from './queries.ts'
 import { workerOf } from './worker.ts'
 
 const ContainerName = Type.Union([Type.String({ maxLength: 255 }), Type.Null()])
@@ -109,7 +109,7 @@ export async function createBackup(
     const { volume, snapshot, parent } = from
     const handler = parent?.handler ?? chooseHandler(name, block.backups)
     if (parent !== undefined) checkName(block, name, handler)
-    const placement = block.backups.find(handler)?.place({
+    const plan = {
       id,
       name: name ?? undefined,
       description: body.description ?? undefined,
@@ -117,7 +117,8 @@ export async function createBackup(
       sizeBytes: volume.size_gib * GiB,
       createdAt,
       container: body.container || undefined,
-    })
+    }
+    const placement = block.backups.find(handler)?.place(plan, parent && storedBackup(parent))
     const zone = body.availability_zone ?? null
     const dispatched = block.backups.dispatching ? block.backups.primary : handler
     return {

@@ -2,6 +2,7 @@ import { readStream } from '@emberglass/iscsi'
 import { type Bytes, MiB } from '../../../kernel/bytes.ts'
 import { Invalid } from '../../../kernel/errors.ts'
 import type { BackupCall, BackupResult, BackupSource, NewBackup } from '../../backup-driver.ts'
+import { KnownZeroes } from './allocation.ts'
 import type { BlobContainer, BlobStore } from './blob-store.ts'
 import { BlockDigests } from './block-digests.ts'
 import { changedParts, differingParts } from './changes.ts'
@@ -58,12 +59,14 @@ class ObjectWriter {
   readonly digests: BlockDigests
   readonly #context: WriteContext
   readonly #call: BackupCall
+  readonly #zeroes: KnownZeroes
   #doneBytes = 0
   #nextNumber = 1
 
   constructor(context: WriteContext, blockBytes: number, call: BackupCall) {
     this.#context = context
     this.#call = call
+    this.#zeroes = new KnownZeroes(context.source.device)
     this.digests = BlockDigests.empty(blockBytes, context.backup.sizeBytes)
   }
 
@@ -73,7 +76,7 @@ class ObjectWriter {
     const { blockBytes } = this.digests
     const firstBlock = chunk.offset / blockBytes
     const compression = compressionOf(this.#context.compression)
-    if (compression !== 'none' && (await this.#isKnownZero(chunk, call))) {
+    if (compression !== 'none' && (await this.#zeroes.cover(chunk, call))) {
       const zero = await zeroObjects.of(chunk.length, blockBytes, compression)
       await this.#context.container.put(name, once(zero.payload), call)
       this.digests.set(firstBlock, zero.blockDigests)
@@ -98,7 +101,7 @@ class ObjectWriter {
     this.digests.set(chunk.offset / blockBytes, parent.of(chunk.offset / blockBytes, blocks))
     const parts = changed === undefined ? [chunk] : changedParts(chunk, changed, blockBytes)
     for (const part of parts) {
-      if (blockBytes <= MiB && (await this.#isKnownZero(part, call))) {
+      if (blockBytes <= MiB && (await this.#zeroes.cover(part, call))) {
         this.digests.set(part.offset / blockBytes, zeroDigests(part.length, blockBytes))
         continue
       }
@@ -151,15 +154,6 @@ class ObjectWriter {
       yield piece
       onRead(byteLength)
     }
-  }
-
-  async #isKnownZero({ offset, length }: Chunk, call: BackupCall): Promise<boolean> {
-    const { device } = this.#context.source
-    if (device.extents === undefined) return false
-    const from = Math.floor(offset / device.blockSize) * device.blockSize
-    const to = Math.ceil((offset + length) / device.blockSize) * device.blockSize
-    const extents = await device.extents(from, to - from, call)
-    return extents.every(({ state }) => state !== 'data')
   }
 
   #nextName(): string {
