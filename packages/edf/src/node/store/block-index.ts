@@ -247,12 +247,16 @@ export class BlockIndex {
   replace(dropped: Layer, keeper: Layer): void {
     for (let at = 1; at < this.#chain.length; at++) if (this.#chain[at] === dropped) this.#chain[at] = keeper
     dropped.files.release()
+    dropped.rest()
   }
 
   /** Forgets everything and starts with another chain. Nothing is dirty, or what is dirty is not wanted. */
   reset(layers: readonly Layer[]): void {
     for (const layer of layers) layer.files.acquire()
-    for (const layer of new Set(this.#chain)) layer?.files.release()
+    for (const layer of new Set(this.#chain)) {
+      layer?.files.release()
+      layer?.rest()
+    }
     this.#chain = [undefined, ...layers]
     this.#cache.remove(new Set(this.#pages.values()))
     this.#pages = new Map()

@@ -9,6 +9,8 @@ export interface LayerRow {
   readonly written: boolean
   /** Blocks in its data file; exact for frozen layers, and for all after a clean close. */
   readonly usedBlocks: number
+  /** Whether every block of it has a checksum. */
+  readonly summed: boolean
 }
 
 /** A volume's or snapshot's row. */
@@ -25,7 +27,8 @@ const SCHEMA = `
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     parent INTEGER REFERENCES layers (id),
     written INTEGER NOT NULL DEFAULT 0,
-    used_blocks INTEGER NOT NULL DEFAULT 0
+    used_blocks INTEGER NOT NULL DEFAULT 0,
+    summed INTEGER NOT NULL DEFAULT 1
   ) STRICT;
   CREATE INDEX IF NOT EXISTS layers_parent ON layers (parent);
   CREATE TABLE IF NOT EXISTS entries (
@@ -38,7 +41,10 @@ const SCHEMA = `
   CREATE INDEX IF NOT EXISTS entries_layer ON entries (layer);
   CREATE TABLE IF NOT EXISTS state (clean INTEGER NOT NULL) STRICT;`
 
-const FORMAT = 1
+const FORMAT = 2
+/** The first format had no checksums. */
+const UPGRADE =
+  'ALTER TABLE layers ADD COLUMN summed INTEGER NOT NULL DEFAULT 1; UPDATE layers SET summed = 0;'
 const SQLITE_BUSY = 5
 /** A killed predecessor may take a moment to be gone. */
 const LOCK_TIMEOUT_MS = 500
@@ -70,9 +76,10 @@ export class Catalog implements Disposable {
       db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
       db.exec('PRAGMA foreign_keys = ON; BEGIN EXCLUSIVE')
       const { user_version: version } = db.prepare('PRAGMA user_version').get() ?? {}
-      if (version !== 0 && version !== FORMAT) {
-        throw new CorruptStoreError(`${path} has format ${version}, and this program knows ${FORMAT} only`)
+      if (version !== 0 && version !== 1 && version !== FORMAT) {
+        throw new CorruptStoreError(`${path} has format ${version}, and this program knows up to ${FORMAT}`)
       }
+      if (version === 1) db.exec(UPGRADE)
       db.exec(`${SCHEMA} PRAGMA user_version = ${FORMAT}; COMMIT`)
       return new Catalog(db)
     } catch (error) {
@@ -86,13 +93,14 @@ export class Catalog implements Disposable {
 
   layers(): LayerRow[] {
     return this.#db
-      .prepare('SELECT id, parent, written, used_blocks FROM layers ORDER BY id')
+      .prepare('SELECT id, parent, written, used_blocks, summed FROM layers ORDER BY id')
       .all()
       .map((row) => ({
         id: Number(row['id']),
         parent: row['parent'] === null ? undefined : Number(row['parent']),
         written: row['written'] === 1,
         usedBlocks: Number(row['used_blocks']),
+        summed: row['summed'] === 1,
       }))
   }
 
@@ -130,8 +138,8 @@ export class Catalog implements Disposable {
 
   updateLayer(layer: LayerRow): void {
     this.#db
-      .prepare('UPDATE layers SET parent = ?, written = ?, used_blocks = ? WHERE id = ?')
-      .run(layer.parent ?? null, Number(layer.written), layer.usedBlocks, layer.id)
+      .prepare('UPDATE layers SET parent = ?, written = ?, used_blocks = ?, summed = ? WHERE id = ?')
+      .run(layer.parent ?? null, Number(layer.written), layer.usedBlocks, Number(layer.summed), layer.id)
   }
 
   removeLayer(id: number): void {

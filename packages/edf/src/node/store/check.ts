@@ -1,4 +1,5 @@
 import { readdirSync } from 'node:fs'
+import { type ScanHost, scanRegion } from './data-scan.ts'
 import { CorruptStoreError } from './errors.ts'
 import { layerOfFile } from './layer-files.ts'
 import type { Layer, LayerGraph } from './layer-graph.ts'
@@ -17,15 +18,23 @@ export interface CheckReport {
   readonly blocks: number
 }
 
+/** How thorough a check is. */
+export interface CheckOptions {
+  /** Read all data and compare it with its checksums. Default: no, the maps alone. */
+  readonly data?: boolean
+}
+
 /**
  * Walks all layers. May run while the store is in use: what changes meanwhile is not taken for damage.
  * @param path directory of the layers' files
  * @param problems what the catalog found wrong with itself
+ * @param scan compares the data with their checksums as well
  */
 export async function checkLayers(
   graph: LayerGraph,
   path: string,
   problems: readonly string[],
+  scan?: ScanHost,
 ): Promise<CheckReport> {
   const errors = problems.map((problem) => `catalog: ${problem}`)
   const warnings: string[] = []
@@ -43,6 +52,7 @@ export async function checkLayers(
     const found = await checkLayer(layer, errors, warnings)
     pages += found.pages
     blocks += found.blocks
+    if (scan !== undefined && !layer.gone) await checkData(layer, scan, errors)
   }
   for (const name of readdirSync(path)) {
     const id = layerOfFile(name)
@@ -89,6 +99,23 @@ async function checkLayer(
     layer.files.release()
   }
   return { pages, blocks }
+}
+
+async function checkData(layer: Layer, scan: ScanHost, errors: string[]): Promise<void> {
+  layer.files.acquire()
+  try {
+    for (let region = 0; region < layer.files.pageCount; region++) {
+      for await (const { bad } of scanRegion(scan, layer, region)) {
+        for (const block of bad) errors.push(`block ${block} of layer ${layer.id} does not have its checksum`)
+      }
+    }
+  } catch (error) {
+    if (!(error instanceof CorruptStoreError)) throw error
+    if (!errors.includes(error.message)) errors.push(error.message)
+  } finally {
+    layer.files.release()
+    layer.rest()
+  }
 }
 
 interface PageFinding {

@@ -38,6 +38,20 @@ export class CorruptStoreError extends ThinStoreError {
   readonly code = 'corrupt-store'
 }
 
+/** A block is not what was written there: its checksum says so. Nothing of it was returned. */
+export class BadBlockError extends ThinStoreError {
+  readonly code = 'bad-block'
+  readonly id: string
+  /** Where the block begins, in bytes of the volume or snapshot. */
+  readonly offset: number
+
+  constructor(id: string, offset: number) {
+    super(`the block at byte ${offset} of ${id} does not have its checksum`)
+    this.id = id
+    this.offset = offset
+  }
+}
+
 /** The disk refused to make data durable; from then on the volume accepts no write and no flush until it is reopened. */
 export class VolumeFailedError extends ThinStoreError {
   readonly code = 'volume-failed'

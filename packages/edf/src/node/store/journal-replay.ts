@@ -1,7 +1,11 @@
 import { CorruptStoreError } from './errors.ts'
 import type { Layer } from './layer-graph.ts'
+import { sumsOf } from './layer-sums.ts'
 import type { MapChange } from './map-journal.ts'
 import { BLOCK_BYTES, BLOCKS_PER_PAGE, DATA, type MapPage, STATE_BYTES, setState } from './map-page.ts'
+
+/** Blocks that are read at once. */
+const RESUM_BLOCKS = 256
 
 /**
  * Brings a layer's map up to what its journal tells, durably: data, then map, as a flush does. May be killed anywhere
@@ -24,6 +28,7 @@ export async function replayJournal(layer: Layer, changes: readonly MapChange[])
         left++
         continue
       }
+      if (state === DATA) resum(layer, first, last)
       for (let number = Math.floor(first / BLOCKS_PER_PAGE); number * BLOCKS_PER_PAGE <= last; number++) {
         const base = number * BLOCKS_PER_PAGE
         let page = pages.get(number)
@@ -36,14 +41,26 @@ export async function replayJournal(layer: Layer, changes: readonly MapChange[])
       }
     }
     await files.syncData()
+    await files.syncSums()
+    await layer.sums.write(layer.sums.take())
     // The killed process may have written pages that are not durable: their other slots, which are, must stay so long.
     await files.syncMap()
     for (const [number, { before, states }] of pages) files.writePage(number, states, before)
     await files.syncMap()
   } finally {
     files.release()
+    layer.rest()
   }
   return left
+}
+
+/** Gives blocks the checksums of what is there. */
+function resum({ files, sums }: Layer, first: number, last: number): void {
+  for (let at = first; at <= last; at += RESUM_BLOCKS) {
+    const data = Buffer.allocUnsafe(Math.min(RESUM_BLOCKS, last - at + 1) * BLOCK_BYTES)
+    files.read(data, 0, data.byteLength, at * BLOCK_BYTES)
+    sums.set(at, sumsOf(data))
+  }
 }
 
 /** Sets the states of a page's blocks from `first` to `last`, four at a time where that is possible. */

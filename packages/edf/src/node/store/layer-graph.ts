@@ -1,6 +1,8 @@
 import type { Catalog, LayerRow } from './catalog.ts'
 import { CorruptStoreError, EntryExistsError, EntryNotFoundError } from './errors.ts'
 import { type LayerDirectory, LayerFiles } from './layer-files.ts'
+import { LayerMarks } from './layer-marks.ts'
+import { LayerSums } from './layer-sums.ts'
 
 /** A volume or a snapshot: a name for a layer and all that lies below it. */
 export interface Entry {
@@ -22,16 +24,44 @@ export class Layer {
   written: boolean
   /** Blocks in the data file. */
   usedBlocks: number
+  /** Whether every block has a checksum; not so in layers of the first format until a scrub has been there. */
+  summed: boolean
   readonly children = new Set<Layer>()
   readonly entries = new Set<Entry>()
   /** No longer in the graph: its files are about to go. */
   gone = false
+  /** A merge is writing to its files, whose blocks may not have their checksums meanwhile. */
+  merging = false
+  readonly #directory: LayerDirectory
+  #sums: LayerSums | undefined
+  #marks: LayerMarks | undefined
 
   constructor(directory: LayerDirectory, row: Omit<LayerRow, 'parent'>) {
     this.id = row.id
     this.written = row.written
     this.usedBlocks = row.usedBlocks
+    this.summed = row.summed
+    this.#directory = directory
     this.files = new LayerFiles(directory, row.id, row.written)
+  }
+
+  /** Checksums of the blocks in the data file. */
+  get sums(): LayerSums {
+    this.#sums ??= new LayerSums(this.files, this.#directory.sumsCache)
+    return this.#sums
+  }
+
+  /** Where a checksum may not be believed after a crash. */
+  get marks(): LayerMarks {
+    this.#marks ??= new LayerMarks(this.files)
+    return this.#marks
+  }
+
+  /** Frees the memory of checksums when nobody uses the layer. What was not written is lost. */
+  rest(): void {
+    if (this.files.used || this.#sums === undefined) return
+    this.#sums.discard()
+    this.#sums = undefined
   }
 
   /** The volume that writes to this layer; undefined for a frozen one. */
@@ -48,7 +78,13 @@ export class Layer {
   }
 
   get row(): LayerRow {
-    return { id: this.id, parent: this.parent?.id, written: this.written, usedBlocks: this.usedBlocks }
+    return {
+      id: this.id,
+      parent: this.parent?.id,
+      written: this.written,
+      usedBlocks: this.usedBlocks,
+      summed: this.summed,
+    }
   }
 
   /** This layer and all below it, the lowest first. */
@@ -72,6 +108,8 @@ export class LayerGraph {
   readonly #layers = new Map<number, Layer>()
   /** Layers without a name that may have become the only support of one other layer. */
   readonly mergeable = new Set<Layer>()
+  /** Layers with marks that a crash has left. */
+  readonly doubtful = new Set<Layer>()
   /** Layers that are gone, whose files have to follow. */
   readonly doomed: Layer[] = []
   /** Told of every layer that goes. */
@@ -232,7 +270,7 @@ export class LayerGraph {
 
   #addLayer(parent: Layer | undefined): Layer {
     const id = this.#catalog.addLayer(parent?.id)
-    const layer = new Layer(this.#directory, { id, written: false, usedBlocks: 0 })
+    const layer = new Layer(this.#directory, { id, written: false, usedBlocks: 0, summed: true })
     layer.parent = parent
     parent?.children.add(layer)
     this.#layers.set(id, layer)
@@ -282,6 +320,7 @@ export class LayerGraph {
       this.#layers.delete(layer.id)
       parent?.children.delete(layer)
       this.mergeable.delete(layer)
+      this.doubtful.delete(layer)
       layer.gone = true
       this.doomed.push(layer)
       this.onGone(layer)

@@ -1,4 +1,5 @@
 import type { Layer } from './layer-graph.ts'
+import { carriedSums } from './layer-sums.ts'
 import {
   BELOW,
   BLOCK_BYTES,
@@ -43,7 +44,8 @@ export interface Merge {
 /**
  * Copies from one frozen layer to its frozen neighbour what the neighbour lacks. May be killed anywhere and started
  * again: data is durable before the map says so, and what the target shows does not change. (Where the source lies
- * above, it covers what changes in the target; where it lies below, the target gets what it shows already.)
+ * above, it covers what changes in the target; where it lies below, the target gets what it shows already.) Blocks
+ * take their checksums with them.
  * @throws NoSpaceError when not even the reserve is enough
  */
 export async function mergeLayers(merge: Merge): Promise<void> {
@@ -52,6 +54,7 @@ export async function mergeLayers(merge: Merge): Promise<void> {
   let batch: MergedPage[] = []
   target.files.acquire()
   source.files.acquire()
+  target.merging = true
   try {
     for (let page = 0; page < source.files.pageCount; page++) {
       merge.check()
@@ -63,9 +66,16 @@ export async function mergeLayers(merge: Merge): Promise<void> {
       copier.blocks = 0
     }
     await commit(merge, batch)
+    if (!target.files.blank) target.marks.close()
+  } catch (error) {
+    target.marks.distrust()
+    target.sums.discard()
+    throw error
   } finally {
-    target.files.release()
-    source.files.release()
+    target.merging = false
+    for (const { files } of [target, source]) files.release()
+    target.rest()
+    source.rest()
   }
 }
 
@@ -85,6 +95,9 @@ async function mergePage(merge: Merge, page: number, copier: Copier): Promise<Me
   if (from === undefined) return undefined
   const before = target.files.readPage(page)
   const states = before.states ?? new Uint8Array(STATE_BYTES)
+  // What is overwritten here does not have its checksum until the commit.
+  const base = page * BLOCKS_PER_PAGE
+  if (overwrite && before.states !== undefined) await target.marks.mark(base, base + BLOCKS_PER_PAGE - 1)
   const wanted = (block: number): number => {
     return overwrite || stateOf(states, block) === BELOW ? stateOf(from, block) : BELOW
   }
@@ -118,7 +131,10 @@ async function commit(merge: Merge, batch: readonly MergedPage[]): Promise<void>
   if (added > 0) space.take(added, 'merge')
   else space.give(-added)
   target.usedBlocks += added
+  target.marks.flushBegins()
   await target.files.syncData()
+  await target.sums.write(target.sums.take())
+  target.marks.flushed()
   for (const { page, states, before } of batch) target.files.writePage(page, states, before)
   await target.files.syncMap()
 }
@@ -144,12 +160,14 @@ class Copier {
       target.files.create()
       source.files.read(data, 0, data.byteLength, offset)
       target.files.write(data, offset)
+      target.sums.set(block, carriedSums(source, block, data))
       if (++this.#inARow % TURN_RUNS !== 0) return
       await new Promise(setImmediate)
     } else {
       target.files.create()
       await source.files.readLater(data, 0, data.byteLength, offset)
       await target.files.writeLater(data, offset)
+      target.sums.set(block, carriedSums(source, block, data))
     }
     check()
   }
@@ -180,6 +198,7 @@ export async function absorbInto(volume: ThinVolume, merge: Omit<Merge, 'overwri
     }
   } finally {
     source.files.release()
+    source.rest()
   }
 }
 
@@ -216,7 +235,7 @@ async function absorbRun(
       const { states } = volume.index.page(run.page)
       while (end < run.end && stateOf(states, end) === BELOW) end++
       const data = buffer.subarray((block - run.block) * BLOCK_BYTES, (end - run.block) * BLOCK_BYTES)
-      volume.absorb(first + block, data)
+      volume.absorb(first + block, data, carriedSums(merge.source, first + block, data))
       block = end
     }
   })

@@ -5,13 +5,13 @@
  * flush writes the older slot; a torn write is found by its checksum and the other slot, which is the last durable
  * state, holds. Slots never share a sector, so that a torn write of one cannot damage the other.
  *
- *   byte  0  u32  magic "EGMP"
+ *   byte  0  u32  magic "EGMP" ("EGSM" in the `.sums` file, see `layer-sums.ts`)
  *   byte  4  u32  CRC-32 of bytes 8 … 4095
  *   byte  8  u64  number of the layer
  *   byte 16  u32  number of the page
  *   byte 20  u32  format version, 1
  *   byte 24  u64  sequence: the slot with the higher one is the newer
- *   byte 64       4032 bytes: two bits for each block, lowest bits first
+ *   byte 64       4032 bytes: two bits for each block, lowest bits first (1008 checksums in the `.sums` file)
  *
  * All numbers are little-endian. The checksum is zlib's CRC-32, which Node has natively.
  */
@@ -35,10 +35,13 @@ export const DATA = 1
 /** The block is zeroes, whatever lies below. */
 export const ZERO = 2
 
-const MAGIC = 0x504d4745
 const VERSION = 1
 const HEADER_BYTES = SLOT_BYTES - STATE_BYTES
 const EMPTY_SLOT = Buffer.alloc(SLOT_BYTES)
+
+/** What a page's file holds, as the number its slots begin with: block maps ("EGMP"), or checksums ("EGSM"). */
+export const PageKind = { map: 0x504d4745, sums: 0x4d534745 } as const
+export type PageKind = (typeof PageKind)[keyof typeof PageKind]
 
 /** A page as read: `states` is undefined when nothing was ever written to it. */
 export interface MapPage {
@@ -54,9 +57,15 @@ export interface MapPage {
 export const EMPTY_PAGE: MapPage = { states: undefined, sequence: 0, slot: 1, badSlots: 0 }
 
 /** Builds the bytes of one slot. `states` is copied. */
-export function encodeSlot(layer: number, page: number, sequence: number, states: Uint8Array): Buffer {
+export function encodeSlot(
+  layer: number,
+  page: number,
+  sequence: number,
+  states: Uint8Array,
+  kind: PageKind = PageKind.map,
+): Buffer {
   const slot = Buffer.alloc(SLOT_BYTES)
-  slot.writeUInt32LE(MAGIC, 0)
+  slot.writeUInt32LE(kind, 0)
   slot.writeBigUInt64LE(BigInt(layer), 8)
   slot.writeUInt32LE(page, 16)
   slot.writeUInt32LE(VERSION, 20)
@@ -66,9 +75,9 @@ export function encodeSlot(layer: number, page: number, sequence: number, states
   return slot
 }
 
-function slotSequence(slot: Buffer, layer: number, page: number): number | 'empty' | 'bad' {
+function slotSequence(slot: Buffer, layer: number, page: number, kind: PageKind): number | 'empty' | 'bad' {
   const magic = slot.readUInt32LE(0)
-  if (magic !== MAGIC) return slot.equals(EMPTY_SLOT) ? 'empty' : 'bad'
+  if (magic !== kind) return slot.equals(EMPTY_SLOT) ? 'empty' : 'bad'
   if (crc32(slot.subarray(8)) !== slot.readUInt32LE(4)) return 'bad'
   if (slot.readBigUInt64LE(8) !== BigInt(layer) || slot.readUInt32LE(16) !== page) return 'bad'
   if (slot.readUInt32LE(20) !== VERSION) return 'bad'
@@ -81,10 +90,15 @@ function slotSequence(slot: Buffer, layer: number, page: number): number | 'empt
  * @param bytes `PAGE_BYTES`; the answer's `states` is a copy
  * @returns undefined when both slots are bad
  */
-export function decodePage(bytes: Buffer, layer: number, page: number): MapPage | undefined {
+export function decodePage(
+  bytes: Buffer,
+  layer: number,
+  page: number,
+  kind: PageKind = PageKind.map,
+): MapPage | undefined {
   const slots = [bytes.subarray(0, SLOT_BYTES), bytes.subarray(SLOT_BYTES, PAGE_BYTES)] as const
-  const first = slotSequence(slots[0], layer, page)
-  const second = slotSequence(slots[1], layer, page)
+  const first = slotSequence(slots[0], layer, page, kind)
+  const second = slotSequence(slots[1], layer, page, kind)
   const badSlots = Number(first === 'bad') + Number(second === 'bad')
   if (badSlots === 2) return undefined
   if (typeof first !== 'number' && typeof second !== 'number') {

@@ -1,6 +1,7 @@
 import { EntryNotFoundError } from './errors.ts'
 import type { Layer, LayerGraph } from './layer-graph.ts'
 import { absorbInto, MergeStopped, mergeLayers } from './layer-merge.ts'
+import { settleFrozen, settleOpen } from './settle-doubts.ts'
 import type { Space } from './space.ts'
 import type { ThinVolume } from './thin-volume.ts'
 
@@ -27,6 +28,8 @@ export interface SpaceReturnHost {
  * Gives space back in the background: unlinks layers that nobody needs any more, and merges a layer that only one
  * other needs with that one. Of the two the one with fewer blocks is copied, so that taking and deleting snapshots of a
  * big volume never copies the big layer.
+ *
+ * Before it merges it settles what a crash has left in doubt, so that a merge moves checksums that can be believed.
  *
  * A merge is not recorded: after a crash the same two layers are found again, and what was copied need not be undone.
  */
@@ -71,6 +74,7 @@ export class SpaceReturn {
     this.#freezes.clear()
     for (;;) {
       await this.#unlink()
+      await this.#settleDoubts()
       const layer = this.#next()
       if (layer === undefined || this.#stopped) return
       this.#host.graph.mergeable.delete(layer)
@@ -81,6 +85,27 @@ export class SpaceReturn {
           // Something else changed the graph; what it left may still want a merge.
           if (this.#onlyChild(layer) !== undefined) this.#host.graph.mergeable.add(layer)
         } else this.#host.failed(error)
+      }
+    }
+  }
+
+  /** Gives blocks their checksums again that a crash has made doubtful. */
+  async #settleDoubts(): Promise<void> {
+    const { graph } = this.#host
+    for (const layer of [...graph.doubtful]) {
+      if (this.#stopped) return
+      graph.doubtful.delete(layer)
+      const { writer } = layer
+      const check = (): void => {
+        if (this.#stopped || layer.gone || layer.writer !== writer) throw new MergeStopped()
+      }
+      try {
+        if (writer === undefined) await settleFrozen(layer, check)
+        else await this.#host.holding(writer.id, (volume) => settleOpen(volume, layer, check))
+      } catch (error) {
+        if (error instanceof MergeStopped && !layer.gone) graph.doubtful.add(layer)
+        else if (!(error instanceof MergeStopped || error instanceof EntryNotFoundError))
+          this.#host.failed(error)
       }
     }
   }

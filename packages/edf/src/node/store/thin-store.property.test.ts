@@ -204,7 +204,7 @@ class Pair {
   /** Everything deleted has to leave nothing behind, and counts must be those of the maps. */
   async verifySpace(): Promise<void> {
     await this.#store.settled()
-    const report = await this.#store.check()
+    const report = await this.#store.check({ data: true })
     assert.deepEqual(report.errors, [])
     assert.deepEqual(report.warnings, [])
     for (const id of this.#models.keys()) {

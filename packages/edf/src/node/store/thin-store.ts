@@ -1,9 +1,10 @@
 import { channel } from 'node:diagnostics_channel'
-import { readdirSync, unlinkSync } from 'node:fs'
+import { readdirSync, statSync, unlinkSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Catalog } from './catalog.ts'
-import { type CheckReport, checkLayers } from './check.ts'
+import { type CheckOptions, type CheckReport, checkLayers } from './check.ts'
+import type { ScanHost } from './data-scan.ts'
 import {
   CorruptStoreError,
   EntryExistsError,
@@ -24,6 +25,8 @@ import { ThinVolume, type VolumeHost } from './thin-volume.ts'
 const MIB = 1024 * 1024
 /** A page of the index in memory, all counted. */
 const INDEX_PAGE_BYTES = 40 * 1024
+/** Bytes of index memory, for each of which another page of checksums (4 KiB) is kept. */
+const SUMS_BYTES = 8 * 1024
 const NEVER = { signal: new AbortController().signal }
 const failures = channel('emberglass:edf:store:error')
 
@@ -67,8 +70,8 @@ export interface StoredEntry {
 
 /**
  * Volumes, snapshots and clones in a directory of any filesystem with sparse files: `catalog.sqlite` and, for each
- * layer that was ever written to, `layers/<number>.data` and `.map`; for those that are being written, `.journal-a` and
- * `-b`.
+ * layer that was ever written to, `layers/<number>.data`, `.map`, `.sums` and `.marks`; for those that are being written,
+ * `.journal-a` and `-b`.
  *
  * Create, snapshot, clone and revert take constant time and are durable when they resolve; so is a volume's flush.
  * A process that is killed at any instant loses nothing that was acknowledged; a machine without power loses nothing
@@ -106,6 +109,7 @@ export class ThinStore implements AsyncDisposable {
         punches = false
       },
       failed,
+      doubt: (layer) => this.#graph.doubtful.add(layer),
       space: this.#space,
       cache: new PageCache(Math.ceil((options.indexBytes ?? 64 * MIB) / INDEX_PAGE_BYTES)),
       inlineReadBytes: options.inlineReadBytes ?? 128 * 1024,
@@ -137,7 +141,7 @@ export class ThinStore implements AsyncDisposable {
     await mkdir(layers, { recursive: true })
     const catalog = Catalog.open(join(options.directory, 'catalog.sqlite'))
     try {
-      const directory = new LayerDirectory(layers)
+      const directory = new LayerDirectory(layers, Math.ceil((options.indexBytes ?? 64 * MIB) / SUMS_BYTES))
       try {
         await directory.sync()
         const store = new ThinStore(catalog, directory, options)
@@ -294,10 +298,14 @@ export class ThinStore implements AsyncDisposable {
     return this.#space.usage()
   }
 
-  /** Verifies the catalog, every page of every map, and that the data files hold what the maps say. */
-  async check(): Promise<CheckReport> {
+  /**
+   * Verifies the catalog, every page of every map, and that the data files hold what the maps say; with `data` also
+   * every block against its checksum. Others may use the store meanwhile.
+   */
+  async check({ data = false }: CheckOptions = {}): Promise<CheckReport> {
     this.#checkOpen()
-    return await checkLayers(this.#graph, this.#directory.path, this.#catalog.problems())
+    const scan = data ? this.#scanHost : undefined
+    return await checkLayers(this.#graph, this.#directory.path, this.#catalog.problems(), scan)
   }
 
   /** Resolves when the space of everything deleted so far has come back, and of what was unmapped and flushed. */
@@ -324,6 +332,12 @@ export class ThinStore implements AsyncDisposable {
     if (errors.length > 0) throw new AggregateError(errors, 'some volumes could not be flushed')
   }
 
+  get #scanHost(): ScanHost {
+    return {
+      writerOf: ({ writer }) => (writer === undefined ? undefined : this.#opened.get(writer.id)),
+    }
+  }
+
   async #recover(): Promise<void> {
     const names = readdirSync(this.#directory.path)
     const ids = new Set(names.filter((name) => name.includes('.journal-')).map(layerOfFile))
@@ -335,8 +349,11 @@ export class ThinStore implements AsyncDisposable {
     for (const name of names) {
       const id = layerOfFile(name)
       if (id === undefined) continue
+      const layer = this.#graph.layers.get(id)
+      const marked = name.endsWith('.marks') && statSync(join(this.#directory.path, name)).size > 0
+      if (marked && layer !== undefined) this.#graph.doubtful.add(layer)
       // Files of a layer that was never flushed hold nothing that anybody was promised.
-      if (this.#graph.layers.get(id)?.written !== true) unlinkIfThere(join(this.#directory.path, name))
+      if (layer?.written !== true) unlinkIfThere(join(this.#directory.path, name))
     }
     this.#graph.doomed.length = 0
     if (!this.#catalog.clean) {
@@ -376,6 +393,7 @@ export class ThinStore implements AsyncDisposable {
   async #secureMap({ files }: Layer): Promise<void> {
     files.acquire()
     try {
+      await files.syncSums()
       await files.syncMap()
     } catch (error) {
       this.#host.failed(error)
