@@ -1,9 +1,9 @@
 import type { Readable } from 'node:stream'
-import type { Bytes } from '../../kernel/bytes.ts'
+import { type Bytes, chunkBytes, giveBack, takeChunk } from '../../kernel/bytes.ts'
 import { Invalid } from '../../kernel/errors.ts'
 
-/** Bytes that wait here for a consumer that is busy, before the client is told to wait. */
-const aheadBytes = 1024 * 1024
+/** Whole chunks that wait here for a consumer that is busy, before the client is told to wait. */
+const chunksAhead = 2
 
 /** The client hung up, or said nothing for too long, in the middle of its data. */
 export class ClientGone extends Invalid {
@@ -13,22 +13,31 @@ export class ClientGone extends Invalid {
 }
 
 /**
- * The body of a request as it arrives, not faster than it is pulled. Leaving the loop keeps the connection, so
- * that an answer can be sent. The body flows: a stream that is read chunk by chunk stops and starts its socket
- * for each of them.
+ * The body of a request as it arrives, not faster than it is pulled, in chunks of 1 MiB: what a socket delivers,
+ * 64 KiB at most, would cost each stage of the data's way too much. Only the last chunk may be shorter. Each is the
+ * consumer's own. Leaving the loop keeps the connection, so that an answer can be sent. The body flows: a stream that
+ * is read chunk by chunk stops and starts its socket for each of them.
  * @param stallMs how long the client may say nothing while it is waited for; 0 waits for ever
  * @throws ClientGone when the connection breaks, or the client stalls
  */
 export async function* bodyOf(body: Readable & { readonly complete?: boolean }, stallMs: number): Bytes {
-  const arrived: Uint8Array[] = []
-  let arrivedBytes = 0
+  const gathered = new Gathered()
   let end: { readonly error?: unknown } | undefined
   let wake: (() => void) | undefined
   let stalled = false
-  const onData = (chunk: Uint8Array) => {
-    arrived.push(chunk)
-    arrivedBytes += chunk.byteLength
-    if (arrivedBytes >= aheadBytes) body.pause()
+  const onSilence = () => {
+    if (wake === undefined) return // it is us who are slow
+    stalled = true
+    body.destroy(new Error('the client stalled'))
+  }
+  const silence = stallMs === 0 ? undefined : setTimeout(onSilence, stallMs)
+  const onData = (piece: Uint8Array) => {
+    gathered.push(piece)
+    if (gathered.wholeChunks === 0) {
+      silence?.refresh()
+      return
+    }
+    if (gathered.wholeChunks >= chunksAhead) body.pause()
     wake?.()
   }
   const onEnd = () => {
@@ -40,20 +49,13 @@ export async function* bodyOf(body: Readable & { readonly complete?: boolean }, 
     wake?.()
   }
   const onClose = () => onError(new Error('the body was closed'))
-  const onSilence = () => {
-    if (wake === undefined) return // it is us who are slow
-    stalled = true
-    body.destroy(new Error('the client stalled'))
-  }
-  const silence = stallMs === 0 ? undefined : setTimeout(onSilence, stallMs)
   body.on('data', onData).on('end', onEnd).on('error', onError).on('close', onClose)
   if (body.readableEnded) onEnd()
   else if (body.destroyed) onClose()
   try {
     while (end?.error === undefined) {
-      const chunk = arrived.shift()
+      const chunk = gathered.shift() ?? (end === undefined ? undefined : gathered.rest())
       if (chunk !== undefined) {
-        arrivedBytes -= chunk.byteLength
         yield chunk
         continue
       }
@@ -74,5 +76,48 @@ export async function* bodyOf(body: Readable & { readonly complete?: boolean }, 
   // a request that is cut off ends without an error when its length was not announced
   if (end?.error !== undefined || body.complete === false) {
     throw new ClientGone('The connection was closed before all data had arrived.', end?.error)
+  }
+}
+
+/** Joins what arrives in small pieces. */
+class Gathered {
+  readonly #whole: Uint8Array[] = []
+  #filling: Uint8Array | undefined
+  #filled = 0
+
+  get wholeChunks(): number {
+    return this.#whole.length
+  }
+
+  /** Takes the bytes, and the memory of the piece when it is nobody else's. */
+  push(piece: Uint8Array): void {
+    for (let taken = 0; taken < piece.byteLength; ) {
+      this.#filling ??= takeChunk()
+      const part = piece.subarray(taken, taken + chunkBytes - this.#filled)
+      this.#filling.set(part, this.#filled)
+      this.#filled += part.byteLength
+      taken += part.byteLength
+      if (this.#filled < chunkBytes) continue
+      this.#whole.push(this.#filling)
+      this.#filling = undefined
+      this.#filled = 0
+    }
+    giveBack(piece)
+  }
+
+  /** The next whole chunk. */
+  shift(): Uint8Array | undefined {
+    return this.#whole.shift()
+  }
+
+  /** What does not fill a chunk, in memory of its own size. */
+  rest(): Uint8Array | undefined {
+    const filling = this.#filling
+    if (filling === undefined) return undefined
+    const rest = filling.slice(0, this.#filled)
+    giveBack(filling)
+    this.#filling = undefined
+    this.#filled = 0
+    return rest
   }
 }

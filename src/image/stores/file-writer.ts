@@ -1,11 +1,9 @@
 import type { FileHandle } from 'node:fs/promises'
-import { type Bytes, MiB, regrouped } from '../../kernel/bytes.ts'
+import { type Bytes, giveBack, MiB, regrouped } from '../../kernel/bytes.ts'
 import type { Call } from '../../kernel/call.ts'
 
 /** Bytes that are handed to the kernel in one call. */
 const batchBytes = 2 * MiB
-/** Chunks below this are too small to be worth releasing one by one. */
-const releasedBytes = 16 * 1024
 /** Bytes after which what was written is sent to the disk, so that the last sync finds little to do. */
 const syncEveryBytes = 64 * MiB
 
@@ -74,18 +72,6 @@ export async function writeFile(
   }
 }
 
-/**
- * Gives the memory of written chunks back at once: the collector would be called for every few of them, because
- * it sees how much memory hangs on them. Chunks are ours, unless they share their memory with others.
- */
-function release(chunks: readonly Uint8Array[]): void {
-  for (const { buffer, byteLength } of chunks) {
-    if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength && byteLength >= releasedBytes) {
-      buffer.transfer(0)
-    }
-  }
-}
-
 async function writeAll(file: FileHandle, chunks: readonly Uint8Array[], position: number): Promise<void> {
   let pending = chunks
   let offset = position
@@ -103,5 +89,5 @@ async function writeAll(file: FileHandle, chunks: readonly Uint8Array[], positio
     const partial = pending[whole]
     pending = partial === undefined ? [] : [partial.subarray(left), ...pending.slice(whole + 1)]
   }
-  release(chunks)
+  for (const chunk of chunks) giveBack(chunk) // ours, once they are written
 }
