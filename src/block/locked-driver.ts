@@ -13,6 +13,7 @@ import type {
   Manage,
   ManageSnapshots,
   Migration,
+  Moments,
   NewVolume,
   Pool,
   Retype,
@@ -31,6 +32,7 @@ export class LockedVolumeDriver implements VolumeDriver {
   readonly imageClones?: ImageClones
   readonly groups?: Groups
   readonly capabilities?: Capabilities
+  readonly moments?: Moments
   readonly #driver: VolumeDriver
   readonly #locks: Locks
 
@@ -77,6 +79,7 @@ export class LockedVolumeDriver implements VolumeDriver {
       }
     }
     if (driver.capabilities !== undefined) this.capabilities = driver.capabilities
+    if (driver.moments !== undefined) this.moments = this.#lockedMoments(driver.moments)
   }
 
   start(call: Call): Promise<void> {
@@ -132,6 +135,18 @@ export class LockedVolumeDriver implements VolumeDriver {
             revert: (snapshot, call) =>
               this.#locked([snapshot.volume.id], call, () => revert(snapshot, call)),
           }),
+    }
+  }
+
+  #lockedMoments(moments: Moments): Moments {
+    return {
+      create: (volume, id, call) => this.#locked([volume.id], call, () => moments.create(volume, id, call)),
+      open: (volume, id, call) => this.#locked([volume.id], call, () => moments.open(volume, id, call)),
+      // moments do not change, and looking at two of a large volume takes a while
+      changed: (volume, between, call) => moments.changed(volume, between, call),
+      remove: (volume, id, call) => this.#locked([volume.id], call, () => moments.remove(volume, id, call)),
+      keepOnly: (volume, id, call) =>
+        this.#locked([volume.id], call, () => moments.keepOnly(volume, id, call)),
     }
   }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomBytes, randomUUID } from 'node:crypto'
+import { readBytes, zeroRange } from '@emberglass/iscsi'
 import { GiB, KiB, MiB } from '../kernel/bytes.ts'
 import { type BackendVolume, type Known, typeDifferences, type VolumeTypeFacts } from './volume-driver.ts'
 import {
@@ -218,6 +219,52 @@ export const optionalFeatureCases: readonly VolumeDriverCase[] = [
       const missing = { ...present(half[0]), providerLocation: undefined }
       const orphan = present(trial.driver.snapshots).createVolume(missing, trial.newVolume(), trial.call)
       await assert.rejects(orphan, { code: 'not-found' }, 'none was taken')
+    },
+  },
+  {
+    name: 'a moment keeps its bytes, tells what was written since another, and goes with the volume',
+    requires: 'moments',
+    async run(trial) {
+      const moments = present(trial.driver.moments)
+      const volume = await trial.create()
+      const [first, second, third] = [randomUUID(), randomUUID(), randomUUID()]
+      const bytes = randomBytes(MiB)
+      await trial.write(volume, 0, bytes)
+      await trial.write(volume, 9 * MiB, bytes)
+      await moments.create(volume, first, trial.call)
+      await trial.write(volume, 0, randomBytes(64 * KiB))
+      await trial.withDevice(volume, 'rw', (device) => zeroRange(device, 9 * MiB, MiB, trial.call))
+      await moments.create(volume, first, trial.call) // again: the same moment
+      await moments.create(volume, second, trial.call)
+      await trial.write(volume, 20 * MiB, bytes)
+      {
+        await using device = await moments.open(volume, first, trial.call)
+        equal(await readBytes(device, 0, MiB, trial.call), bytes, 'the bytes of the first moment')
+        equal(await readBytes(device, 9 * MiB, MiB, trial.call), bytes, 'what was zeroed later too')
+      }
+      const changed = present(await moments.changed(volume, { since: first, until: second }, trial.call))
+      const covers = (offset: number) =>
+        changed.some((extent) => extent.offset <= offset && offset < extent.offset + extent.length)
+      assert.ok(
+        covers(0) && covers(9 * MiB) && covers(10 * MiB - 512),
+        'what was written and what was zeroed',
+      )
+      assert.ok(!covers(4 * MiB) && !covers(20 * MiB), 'nothing that was not, or later')
+      for (const [i, { offset, length }] of changed.entries()) {
+        assert.ok(length > 0 && offset + length <= (changed[i + 1]?.offset ?? volume.sizeBytes), 'in order')
+      }
+      const unknown = { since: randomUUID(), until: second }
+      assert.equal(await moments.changed(volume, unknown, trial.call), undefined, 'nobody can tell')
+      await moments.create(volume, third, trial.call)
+      await moments.keepOnly(volume, second, trial.call)
+      for (const gone of [first, third]) {
+        await assert.rejects(moments.open(volume, gone, trial.call), { code: 'not-found' })
+      }
+      await moments.remove(volume, third, trial.call)
+      const copy = await trial.clone(volume)
+      await trial.driver.delete(volume, trial.call)
+      await moments.remove(volume, second, trial.call) // gone with its volume: fine
+      equal(await trial.read(copy, 20 * MiB, MiB), bytes, 'a clone lives on')
     },
   },
   {

@@ -48,6 +48,7 @@ export type Feature =
   | 'imageOnBackend'
   | 'groups'
   | 'capabilities'
+  | 'moments'
   | 'reopen'
   | 'reachable'
 

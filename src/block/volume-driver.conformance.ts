@@ -54,9 +54,20 @@ export async function runVolumeDriverCase(
 }
 
 function features({ snapshots, clones, retype, manage, manageSnapshots, ...rest }: VolumeDriver) {
-  const { migration, groups, capabilities } = rest
+  const { migration, groups, capabilities, moments } = rest
   const revert = snapshots?.revert
-  return { snapshots, clones, revert, retype, manage, manageSnapshots, migration, groups, capabilities }
+  return {
+    snapshots,
+    clones,
+    revert,
+    retype,
+    manage,
+    manageSnapshots,
+    migration,
+    groups,
+    capabilities,
+    moments,
+  }
 }
 
 /** Every promise of the contract, by name. */

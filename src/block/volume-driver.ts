@@ -107,6 +107,31 @@ export interface VolumeDriver extends AsyncDisposable {
   readonly imageClones?: ImageClones
   readonly groups?: Groups
   readonly capabilities?: Capabilities
+  readonly moments?: Moments
+}
+
+/**
+ * Frozen states of a volume that backups are read from, and what was written between two of them. They are known by
+ * the ids of backups, are no snapshots to the users, and go with the volume.
+ */
+export interface Moments {
+  /** Keeps the volume's bytes as they are now, also while hosts write. Same id again: same moment. */
+  create(volume: BackendVolume, id: string, call: Call): Promise<void>
+  /** The bytes of a moment, for reading. Whoever opens it closes it. @throws NotFound */
+  open(volume: BackendVolume, id: string, call: Call): Promise<BlockDevice>
+  /**
+   * All that may differ between two moments, in order and never overlapping.
+   * @returns undefined when nobody can tell, as when the earlier moment is gone
+   */
+  changed(
+    volume: BackendVolume,
+    between: { readonly since: string; readonly until: string },
+    call: Call,
+  ): Promise<readonly { readonly offset: number; readonly length: number }[] | undefined>
+  /** Already gone, or its volume is: fine. */
+  remove(volume: BackendVolume, id: string, call: Call): Promise<void>
+  /** Removes every other moment of the volume. */
+  keepOnly(volume: BackendVolume, id: string, call: Call): Promise<void>
 }
 
 export interface Snapshots {

@@ -1,11 +1,13 @@
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { CephSettings } from './cluster.ts'
 
 const run = promisify(execFile)
 const script = join(import.meta.dirname, '..', '..', 'test', 'servers', 'ceph-up.sh')
+const countLimitMs = 120_000
 const startTimeoutMs = 540_000 // it may have to install Debian's packages
 
 /** A real Ceph cluster on loopback. It stays up: other test processes may use it. */
@@ -45,6 +47,7 @@ async function start(): Promise<TestCeph> {
       const name = `test-${randomBytes(6).toString('hex')}`
       await ceph('osd', 'pool', 'create', name, '1', '1')
       await rbd('pool', 'init', name)
+      await untilCounted(name, ceph)
       return {
         name,
         [Symbol.asyncDispose]: async () => {
@@ -52,5 +55,14 @@ async function start(): Promise<TestCeph> {
         },
       }
     },
+  }
+}
+
+/** Ceph tells the usage of a new pool only after its manager has counted it, some seconds later. */
+async function untilCounted(pool: string, ceph: TestCeph['ceph']): Promise<void> {
+  const limit = performance.now() + countLimitMs
+  while (!(await ceph('df', '--format', 'json')).includes(`"${pool}"`)) {
+    if (performance.now() > limit) throw new Error(`Ceph does not count the new pool ${pool}`)
+    await sleep(200)
   }
 }

@@ -11,7 +11,7 @@ import type { CreateBackupPayload } from './create.ts'
 import { notifyBackup } from './notify.ts'
 import { Progress } from './progress.ts'
 import { type BackupRow, findBackup, requireStored, storedBackup, transitionBackup } from './queries.ts'
-import { openSource, removeTemporary } from './source.ts'
+import { keepMoment, openSource, removeMoment, removeTemporary } from './source.ts'
 import { volumeFacts } from './volume-facts.ts'
 import { whileWanted } from './watch.ts'
 import { Interrupted } from './worker.ts'
@@ -105,8 +105,9 @@ export function createBackupJob(block: Block): JobDefinition<CreateBackupPayload
     }
     let result: Awaited<ReturnType<BackupDriver['backup']>>
     {
-      await using device = await openSource(block, backup, volume, call)
-      result = await driver.backup(plan, { device }, progress.call)
+      const source = await openSource(block, backup, volume, call)
+      await using _ = source.device
+      result = await driver.backup(plan, source, progress.call)
     }
     await removeTemporary(block, backup, volume, call)
     const done = await block.db.transaction().execute(async (transaction) => {
@@ -119,8 +120,14 @@ export function createBackupJob(block: Block): JobDefinition<CreateBackupPayload
         updated_at: block.now().toISOString(),
       })
     })
-    if (done === undefined) await driver.delete(plan, call)
-    else {
+    if (done === undefined) {
+      await driver.delete(plan, call)
+      await removeMoment(block, backup, volume, call)
+    } else {
+      // what is left after a failure here goes with the volume's next backup
+      await keepMoment(block, backup, volume, call).catch((error: unknown) => {
+        call.log.warn({ backupId: backup.id, error: messageOf(error) }, 'an older moment was left')
+      })
       notifyBackup(call.log, 'create.end', done)
       call.log.info({ backupId: backup.id, objects: result.objectCount }, 'backup created')
     }
@@ -130,7 +137,10 @@ export function createBackupJob(block: Block): JobDefinition<CreateBackupPayload
   async function undo(payload: CreateBackupPayload, backup: BackupRow | undefined, job: Job): Promise<void> {
     if (backup?.status === 'available') return // an earlier run has finished it
     const volume = await findVolume(block.db, payload.volumeId)
-    if (volume !== undefined) await removeTemporary(block, { id: payload.backupId }, volume, job)
+    if (volume !== undefined) {
+      await removeTemporary(block, { id: payload.backupId }, volume, job)
+      await removeMoment(block, { id: payload.backupId }, volume, job)
+    }
     const stored = backup && storedBackup(backup)
     if (backup !== undefined && stored !== undefined && job.state !== undefined) {
       const driver = await block.backups.ready(backup.handler, job.signal)

@@ -5,6 +5,7 @@ import { InvalidState } from '../errors.ts'
 import { actions, details, writeMessage } from '../messages/queries.ts'
 import type { BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
+import { findVolume } from '../volumes/queries.ts'
 import { requireBackupHost } from './backup-service.ts'
 import { notifyBackup } from './notify.ts'
 import {
@@ -16,6 +17,7 @@ import {
   transitionBackup,
   updateBackup,
 } from './queries.ts'
+import { removeMoment } from './source.ts'
 
 /**
  * Marks a backup as deleting and records the job. A backup that is being made is cancelled by it.
@@ -65,6 +67,13 @@ export function deleteBackupJob(block: Block): JobDefinition<{ readonly backupId
         if (stored !== undefined) {
           const driver = await block.backups.ready(backup.handler, job.signal)
           await driver.delete(stored, job)
+        }
+        const volume = await findVolume(block.db, backup.volume_id)
+        if (volume !== undefined) {
+          // a backend that is away does not keep a backup from going: its next backup removes the moment
+          await removeMoment(block, backup, volume, job).catch((error: unknown) => {
+            job.log.warn({ backupId, error: messageOf(error) }, 'the moment of a deleted backup was left')
+          })
         }
         await deleteBackupRow(block.db, backupId)
       })

@@ -41,6 +41,15 @@ export class Contents {
   drop(index: number): void {
     this.#pages.delete(index)
   }
+
+  /** Bytes in which this may differ from another copy of the same contents, in order. */
+  changedSince(earlier: Contents): { readonly offset: number; readonly length: number }[] {
+    const indices = [...new Set([...this.#pages.keys(), ...earlier.#pages.keys()])]
+    return indices
+      .filter((index) => this.page(index) !== earlier.page(index))
+      .sort((one, other) => one - other)
+      .map((index) => ({ offset: index * pageBytes, length: pageBytes }))
+  }
 }
 
 /** What a device is of; it may grow meanwhile. */

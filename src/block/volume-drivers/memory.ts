@@ -20,13 +20,14 @@ import {
   type ManageReference,
   type ManageSnapshots,
   type Migration,
+  type Moments,
   type NewVolume,
   type Pool,
   type Retype,
   type Snapshots,
   type VolumeDriver,
 } from '../volume-driver.ts'
-import { Contents, MemoryVolumeDevice } from './memory-device.ts'
+import { Contents, MemoryVolumeDevice, type SizedContents } from './memory-device.ts'
 
 const schema = 'memory:'
 const locationOf = ({ key }: { readonly key: string }): Created => ({ providerLocation: `${schema}${key}` })
@@ -45,6 +46,7 @@ interface StoredVolume {
   contents: Contents
   /** By the id under which they are known, or `unmanaged-` and their key. */
   readonly snapshots: Map<string, StoredSnapshot>
+  readonly moments: Map<string, SizedContents>
   /** Keys of the connectors that were let in. */
   readonly connectors: Set<string>
 }
@@ -159,6 +161,35 @@ export class MemoryVolumeDriver implements VolumeDriver {
 
   readonly clones: Clones = {
     create: async (source, volume, call) => this.#add(volume, this.#find(source).contents.copy(), call),
+  }
+
+  readonly moments: Moments = {
+    create: async (volume, id, call) => {
+      call.signal.throwIfAborted()
+      const { sizeBytes, contents, moments } = this.#find(volume)
+      if (!moments.has(id)) moments.set(id, { sizeBytes, contents: contents.copy() })
+    },
+    open: async (volume, id, call) => {
+      call.signal.throwIfAborted()
+      const moment = this.#find(volume).moments.get(id)
+      if (moment === undefined) throw new NotFound(`There is no moment ${id} of volume ${volume.id}.`)
+      return new MemoryVolumeDevice(moment, false)
+    },
+    changed: async (volume, { since, until }, call) => {
+      call.signal.throwIfAborted()
+      const { moments } = this.#find(volume)
+      const [before, after] = [moments.get(since), moments.get(until)]
+      return before && after?.contents.changedSince(before.contents)
+    },
+    remove: async (volume, id, call) => {
+      call.signal.throwIfAborted()
+      this.#volumes.get(volume.id)?.moments.delete(id)
+    },
+    keepOnly: async (volume, id, call) => {
+      call.signal.throwIfAborted()
+      const { moments } = this.#find(volume)
+      for (const other of [...moments.keys()]) if (other !== id) moments.delete(other)
+    },
   }
 
   readonly groups: Groups = {
@@ -309,6 +340,7 @@ export class MemoryVolumeDriver implements VolumeDriver {
       sizeBytes,
       contents,
       snapshots: new Map(),
+      moments: new Map(),
       connectors: new Set<string>(),
     }
     this.#volumes.set(volume.id, stored)

@@ -24,7 +24,15 @@ import type {
 } from '../../volume-driver.ts'
 import { RbdManage, RbdManageSnapshots } from './manage.ts'
 import { RbdMigration } from './migration.ts'
-import { cloneSnapshotName, imageName, isCloneSnapshot, snapshotName, volumeNote } from './naming.ts'
+import { RbdMoments } from './moments.ts'
+import {
+  cloneSnapshotName,
+  imageName,
+  isCloneSnapshot,
+  isMoment,
+  snapshotName,
+  volumeNote,
+} from './naming.ts'
 import { objectBytes, type RbdSettings } from './options.ts'
 
 /** Everything that names need is the volume's id. */
@@ -109,7 +117,7 @@ export class RbdDriver implements VolumeDriver {
   /** @throws Conflict when somebody's snapshots are left */
   async #clearCloneSnapshots(image: RbdImage, call: Call): Promise<void> {
     const snapshots = await image.snapshots(call)
-    const users = snapshots.filter(({ name }) => !isCloneSnapshot(name))
+    const users = snapshots.filter(({ name }) => !isCloneSnapshot(name) && !isMoment(name))
     if (users.length > 0) throw new Conflict(`${image.name} still has ${users.length} snapshots.`)
     for (const { name } of snapshots) {
       await image.removeSnapshot(name, call).catch((error: unknown) => {
@@ -218,6 +226,7 @@ export class RbdDriver implements VolumeDriver {
   readonly manage = new RbdManage((call) => this.pool(call))
   readonly manageSnapshots = new RbdManageSnapshots((call) => this.pool(call))
   readonly migration = new RbdMigration((call) => this.pool(call))
+  readonly moments = new RbdMoments((call) => this.pool(call))
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#cluster?.[Symbol.asyncDispose]()

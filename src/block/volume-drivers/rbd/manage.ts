@@ -14,7 +14,7 @@ import type {
   ManageSnapshots,
   NewVolume,
 } from '../../volume-driver.ts'
-import { imageName, isCloneSnapshot, snapshotName, volumeNote } from './naming.ts'
+import { imageName, isCloneSnapshot, isMoment, snapshotName, volumeNote } from './naming.ts'
 
 type PoolOf = (call: Call) => Promise<RbdPool>
 
@@ -99,7 +99,7 @@ export class RbdManageSnapshots implements ManageSnapshots {
     for (const volume of known.volumes) {
       const image = imageName(volume.id)
       for (const { name, sizeBytes } of await snapshotsIfThere(pool, image, call)) {
-        if (isCloneSnapshot(name)) continue
+        if (isCloneSnapshot(name) || isMoment(name)) continue
         const managedAs = idByName.get(name)
         listed.push({
           reference: { 'source-name': name },

@@ -15,3 +15,9 @@ export const displacedName = (copyId: string) => `${imageName(copyId)}.displaced
 
 /** The note of an image that says which volume it is: a migration reads it. */
 export const volumeNote = 'emberglass.volume'
+
+/** The snapshot from which a backup is read: Cinder's drivers of backups give it this name too. */
+export const momentPrefix = (backupId: string) => `backup.${backupId}.snap.`
+
+/** Whether a snapshot is such a one, of whatever backup. */
+export const isMoment = (name: string) => /^backup\.[0-9a-f-]+\.snap\./.test(name)
