@@ -77,9 +77,24 @@ function readSort(query: URLSearchParams, columns: SortColumns): readonly SortBy
 }
 
 /** Nulls sort as the smallest value on both engines. */
-function sortable({ column, kind }: SortColumn): RawBuilder<unknown> {
+function sortable({ column, kind }: SortColumn, along?: Along): RawBuilder<unknown> {
+  const indexed = along?.columns[column]
+  if (indexed !== undefined) return sql.ref(indexed)
   if (kind === 'required') return sql.ref(column)
   return kind === 'text' ? sql`coalesce(${sql.ref(column)}, '')` : sql`coalesce(${sql.ref(column)}, -1)`
+}
+
+/** Another table that is joined first, because it has an index of what is looked for in the order that is asked for. */
+export interface Along {
+  /** The join, in the order in which the tables are to be read; its rows are those of the listed table. */
+  readonly source: RawBuilder<unknown>
+  /** Its columns that equal those of the listed table, by the names there. */
+  readonly columns: Readonly<Record<string, string>>
+}
+
+/** Whether a page is in the order of creation, as those are that ask for no other. */
+export function isByCreation(paging: Paging): boolean {
+  return paging.sort[0]?.column === 'created_at' && paging.sort[1]?.column === 'id'
 }
 
 /**
@@ -89,41 +104,47 @@ function sortable({ column, kind }: SortColumn): RawBuilder<unknown> {
  */
 export async function selectPage<Row>(
   db: BlockDb,
-  from: { table: string; select?: RawBuilder<unknown>; what: string },
+  from: { table: string; select?: RawBuilder<unknown>; what: string; along?: Along | undefined },
   conditions: readonly Condition[],
   paging: Paging,
 ): Promise<readonly Row[]> {
   const { sort } = paging
+  const { along } = from
+  const source = along?.source ?? sql.table(from.table)
   let where = allOf(conditions)
   if (paging.marker !== undefined) {
-    const values = sql.join(sort.map((by, i) => sql`${sortable(by)} as ${sql.ref(`sort_${i}`)}`))
+    const values = sql.join(sort.map((by, i) => sql`${sortable(by, along)} as ${sql.ref(`sort_${i}`)}`))
     const marked = await sql<Record<string, unknown>>`
-      select ${values} from ${sql.table(from.table)} where ${where} and id = ${paging.marker}`.execute(db)
+      select ${values} from ${source} where ${where} and id = ${paging.marker}`.execute(db)
     const [marker] = marked.rows
     if (marker === undefined) throw new NotFound(`${from.what} ${paging.marker} could not be found.`)
-    where = sql<SqlBool>`${where} and ${after(sort, marker)}`
+    where = sql<SqlBool>`${where} and ${after(sort, marker, along)}`
   }
   if (paging.limit === 0) return []
-  const order = sql.join(sort.map((by) => sql`${sortable(by)} ${sql.raw(by.direction)}`))
+  const order = sql.join(sort.map((by) => sql`${sortable(by, along)} ${sql.raw(by.direction)}`))
   const { rows } = await sql<Row>`
-    select ${from.select ?? sql`*`} from ${sql.table(from.table)} where ${where}
+    select ${from.select ?? sql`*`} from ${source} where ${where}
     order by ${order} limit ${paging.limit} offset ${paging.offset}`.execute(db)
   return rows
 }
 
-function after(sort: readonly SortBy[], marker: Record<string, unknown>): Condition {
+function after(
+  sort: readonly SortBy[],
+  marker: Record<string, unknown>,
+  along: Along | undefined,
+): Condition {
   const [first] = sort
   if (first !== undefined && sort.every((by) => by.direction === first.direction)) {
     // compared as a whole, which both engines do by an index
-    const columns = sql.join(sort.map(sortable))
+    const columns = sql.join(sort.map((by) => sortable(by, along)))
     const values = sql.join(sort.map((_by, i) => sql`${marker[`sort_${i}`]}`))
     return sql<SqlBool>`(${columns}) ${sql.raw(first.direction === 'asc' ? '>' : '<')} (${values})`
   }
   const alternatives = sort.map((by, i) => {
     const equal = sort
       .slice(0, i)
-      .map((other, j) => sql<SqlBool>`${sortable(other)} = ${marker[`sort_${j}`]}`)
-    const beyond = sql<SqlBool>`${sortable(by)} ${sql.raw(by.direction === 'asc' ? '>' : '<')} ${marker[`sort_${i}`]}`
+      .map((other, j) => sql<SqlBool>`${sortable(other, along)} = ${marker[`sort_${j}`]}`)
+    const beyond = sql<SqlBool>`${sortable(by, along)} ${sql.raw(by.direction === 'asc' ? '>' : '<')} ${marker[`sort_${i}`]}`
     return sql<SqlBool>`(${allOf([...equal, beyond])})`
   })
   return sql<SqlBool>`(${sql.join(alternatives, sql` or `)})`

@@ -25,6 +25,9 @@ export interface BlockTables {
   volume_group_snapshots: VolumeGroupSnapshotsTable
   volume_transfers: VolumeTransfersTable
   volume_image_cache: VolumeImageCacheTable
+  volume_totals: VolumeTotalsTable
+  snapshot_totals: SnapshotTotalsTable
+  volume_pairs: VolumePairsTable
 }
 
 /** The service's own tables and the queue that they share a database with. */
@@ -335,4 +338,41 @@ export interface BackupsTable {
   data_timestamp: string
   created_at: string
   updated_at: string | null
+}
+
+/** How many volumes a project has, and how big they are together. Triggers keep it. */
+export interface VolumeTotalsTable {
+  project_id: string
+  /** Empty for volumes without a type. */
+  volume_type_id: string
+  consumes_quota: number
+  /** Whether they are what migrations copy to. */
+  is_target: number
+  volumes: number
+  size_gib: number
+  /** What extends under way will add. */
+  growth_gib: number
+}
+
+/** As `VolumeTotalsTable`. */
+export interface SnapshotTotalsTable {
+  project_id: string
+  volume_type_id: string
+  consumes_quota: number
+  snapshots: number
+  size_gib: number
+}
+
+/** An index of volumes by what they say of themselves, in the order of their creation. Triggers keep it. */
+export interface VolumePairsTable {
+  volume_id: string
+  /** The column of `volumes`: `metadata`, `admin_metadata` or `image_metadata`. */
+  kind: string
+  pair_key: string
+  /** The first 255 characters. */
+  pair_value: string
+  /** The volume's project. */
+  owner_id: string
+  /** When the volume was created. */
+  made_at: string
 }

@@ -58,8 +58,8 @@ export async function projectLimits(
 }
 
 /**
- * What a project uses, counted from the rows themselves, so that it can never drift: `reserved` is the growth of
- * volumes that are being extended.
+ * What a project uses, by the totals that the database keeps of its rows: `reserved` is the growth of volumes that
+ * are being extended.
  */
 export async function projectUsage(
   db: BlockDb,
@@ -75,12 +75,14 @@ export async function projectUsage(
       known.reserved += reserved
     }
   }
-  const volumes = await sql<{ type: string | null; count: number; size: number; growth: number | null }>`
+  const volumes = await sql<{ type: string | null; count: number; size: number; growth: number }>`
     select (select name from volume_types where volume_types.id = volume_type_id) as type,
-      count(*) as count, sum(size_gib) as size, sum(pending_size_gib - size_gib) as growth
-    from volumes where project_id = ${projectId} and consumes_quota = 1 group by volume_type_id`.execute(db)
+      sum(volumes) as count, sum(size_gib) as size, sum(growth_gib) as growth
+    from volume_totals where project_id = ${projectId} and consumes_quota = 1 group by volume_type_id`.execute(
+    db,
+  )
   for (const row of volumes.rows) {
-    const [count, size, growth] = [Number(row.count), Number(row.size), Number(row.growth ?? 0)]
+    const [count, size, growth] = [Number(row.count), Number(row.size), Number(row.growth)]
     add('volumes', count)
     add('gigabytes', size, growth)
     if (row.type === null) continue
@@ -89,8 +91,10 @@ export async function projectUsage(
   }
   const snapshots = await sql<{ type: string | null; count: number; size: number }>`
     select (select name from volume_types where volume_types.id = volume_type_id) as type,
-      count(*) as count, sum(size_gib) as size
-    from snapshots where project_id = ${projectId} and consumes_quota = 1 group by volume_type_id`.execute(db)
+      sum(snapshots) as count, sum(size_gib) as size
+    from snapshot_totals where project_id = ${projectId} and consumes_quota = 1 group by volume_type_id`.execute(
+    db,
+  )
   for (const row of snapshots.rows) {
     const [count, size] = [Number(row.count), settings.noSnapshotGbQuota ? 0 : Number(row.size)]
     add('snapshots', count)

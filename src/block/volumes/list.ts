@@ -1,11 +1,21 @@
 import { type SqlBool, sql } from 'kysely'
 import type { Block } from '../context.ts'
-import { allTenants, type Condition, nextLink, readFilters, readPaging, withCount } from '../listing.ts'
+import {
+  allTenants,
+  type Condition,
+  countRows,
+  nextLink,
+  readFilters,
+  readPaging,
+  withCount,
+} from '../listing.ts'
 import type { Answer, BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
 import { queryBoolean } from '../validation.ts'
 import { volumeCondition, volumeFilters, volumeSortColumns } from './filters.ts'
-import { attachmentsByVolume, countVolumes, listVolumeNames, listVolumes, summarise } from './queries.ts'
+import { alongMetadata } from './metadata-index.ts'
+import { attachmentsByVolume, listVolumeNames, listVolumes } from './queries.ts'
+import { metadataPairs, type Scope, volumeTotals } from './totals.ts'
 import { volumeJson, volumeSummaryJson } from './view.ts'
 
 /** `GET /volumes` and `GET /volumes/detail`. @see block-storage-api specification 1.7–1.9 */
@@ -16,20 +26,34 @@ export async function answerVolumeList(
 ): Promise<Answer> {
   authorize(request.identity, 'volume:get_all')
   const paging = readPaging(request.query, volumeSortColumns, block.settings.osapiMaxLimit)
-  const conditions = readConditions(block, request)
+  const scope = readScope(request)
+  const filters = readFilters(request, volumeFilters)
+  const conditions = [
+    ...scopeConditions(scope),
+    ...filters.map(([name, value]) => volumeCondition(request, block.engine, name, value)),
+  ]
+  const metadata = filters.find(([name]) => name === 'metadata')?.[1]
+  const index = metadata === undefined ? undefined : await alongMetadata(block.db, scope, metadata, paging)
+  const found = [...conditions, ...(index?.conditions ?? [])]
   let ids: readonly string[]
   let text: string
   if (detail) {
-    const rows = await listVolumes(block.db, conditions, paging)
+    const rows = await listVolumes(block.db, found, paging, index?.along)
     const attachments = await attachmentsByVolume(block.db, rows)
     text = rows.map((row) => volumeJson(row, attachments.get(row.id) ?? [], request, 'show')).join()
     ids = rows.map((row) => row.id)
   } else {
-    const rows = await listVolumeNames(block.db, conditions, paging)
+    const rows = await listVolumeNames(block.db, found, paging, index?.along)
     text = rows.map((row) => volumeSummaryJson(row, request)).join()
     ids = rows.map((row) => row.id)
   }
-  const count = withCount(request) ? await countVolumes(block.db, conditions) : undefined
+  let count: number | undefined
+  if (withCount(request)) {
+    count =
+      filters.length === 0
+        ? (await volumeTotals(block.db, scope)).count
+        : await countRows(block.db, 'volumes', conditions)
+  }
   const links = nextLink(request, detail ? '/volumes/detail' : '/volumes', { ids, paging, count })
   let body = `{"volumes":[${text}]`
   if (links !== undefined) body += `,"volumes_links":${JSON.stringify(links)}`
@@ -37,19 +61,18 @@ export async function answerVolumeList(
   return { status: 200, body: `${body}}` }
 }
 
-function readConditions(block: Block, request: BlockRequest): readonly Condition[] {
-  const conditions = scope(request)
-  for (const [name, value] of readFilters(request, volumeFilters)) {
-    conditions.push(volumeCondition(request, block.engine, name, value))
+/** The caller's project, or all; nobody but admins sees the targets of migrations. */
+function readScope(request: BlockRequest): Scope {
+  return {
+    projectId: allTenants(request) ? undefined : request.projectId,
+    withTargets: request.isAdmin,
   }
-  return conditions
 }
 
-/** The caller's project, or all; nobody but admins sees the targets of migrations. */
-function scope(request: BlockRequest): Condition[] {
+function scopeConditions({ projectId, withTargets }: Scope): Condition[] {
   const conditions: Condition[] = []
-  if (!allTenants(request)) conditions.push(sql<SqlBool>`project_id = ${request.projectId}`)
-  if (!request.isAdmin) {
+  if (projectId !== undefined) conditions.push(sql<SqlBool>`project_id = ${projectId}`)
+  if (!withTargets) {
     conditions.push(sql<SqlBool>`(migration_status is null or migration_status not like 'target:%')`)
   }
   return conditions
@@ -58,16 +81,15 @@ function scope(request: BlockRequest): Condition[] {
 /** `GET /volumes/summary`. @see specification 3.3 */
 export async function answerVolumeSummary(block: Block, request: BlockRequest): Promise<Answer> {
   authorize(request.identity, 'volume:get_all')
-  const { count, sizeGib, metadata } = await summarise(block.db, scope(request))
+  const scope = readScope(request)
+  const { count, sizeGib } = await volumeTotals(block.db, scope)
   const summary: Record<string, unknown> = { total_count: count, total_size: sizeGib }
   if (request.minor >= 36) {
-    const values = new Map<string, Set<string>>()
-    for (const text of metadata) {
-      for (const [key, value] of Object.entries(JSON.parse(text) as Record<string, string>)) {
-        values.set(key, (values.get(key) ?? new Set()).add(value))
-      }
+    const values = new Map<string, string[]>()
+    for (const { key, value } of await metadataPairs(block.db, scope)) {
+      values.set(key, [...(values.get(key) ?? []), value])
     }
-    summary['metadata'] = Object.fromEntries([...values].map(([key, set]) => [key, [...set]]))
+    summary['metadata'] = Object.fromEntries(values)
   }
   return { status: 200, body: { 'volume-summary': summary } }
 }

@@ -3,7 +3,7 @@ import { NotFound } from '../../kernel/errors.ts'
 import type { BlockDb } from '../context.ts'
 import type { SnapshotsTable, Tables, VolumeAttachmentsTable, VolumesTable } from '../db/tables.ts'
 import { consistencyGroupType } from '../group-types/queries.ts'
-import { type Condition, countRows, type Paging, selectPage } from '../listing.ts'
+import { type Along, type Condition, type Paging, selectPage } from '../listing.ts'
 
 export type VolumeRow = Selectable<VolumesTable>
 /** A volume with the name of its type and the kind of its group, as views need it. */
@@ -106,8 +106,10 @@ export async function listVolumes(
   db: BlockDb,
   conditions: readonly Condition[],
   paging: Paging,
+  along?: Along,
 ): Promise<readonly VolumeWithType[]> {
-  return await selectPage(db, { table: 'volumes', select: withTypeName, what: 'Volume' }, conditions, paging)
+  const from = { table: 'volumes', select: withTypeName, what: 'Volume', along }
+  return await selectPage(db, from, conditions, paging)
 }
 
 /** As `listVolumes`, for the plain list. */
@@ -115,12 +117,14 @@ export async function listVolumeNames(
   db: BlockDb,
   conditions: readonly Condition[],
   paging: Paging,
+  along?: Along,
 ): Promise<readonly Pick<VolumeRow, 'id' | 'name'>[]> {
-  return await selectPage(db, { table: 'volumes', select: sql`id, name`, what: 'Volume' }, conditions, paging)
-}
-
-export async function countVolumes(db: BlockDb, conditions: readonly Condition[]): Promise<number> {
-  return await countRows(db, 'volumes', conditions)
+  return await selectPage(
+    db,
+    { table: 'volumes', select: sql`id, name`, what: 'Volume', along },
+    conditions,
+    paging,
+  )
 }
 
 /** Attachments of the volumes that have some, by volume. */
@@ -156,22 +160,4 @@ export async function snapshotsOfVolume(
     .select(['id', 'status', 'project_id', 'group_snapshot_id'])
     .where('volume_id', '=', volumeId)
     .execute()
-}
-
-/** Number and total GiB of what `conditions` match, and every metadata object among it. */
-export async function summarise(
-  db: BlockDb,
-  conditions: readonly Condition[],
-): Promise<{ count: number; sizeGib: number; metadata: readonly string[] }> {
-  const where = conditions.length === 0 ? sql`1 = 1` : sql.join([...conditions], sql` and `)
-  const totals = await sql<{ count: number; size: number | null }>`
-    select count(*) as count, sum(size_gib) as size from volumes where ${where}`.execute(db)
-  const rows = await sql<{ metadata: string }>`
-    select distinct metadata from volumes where ${where} and metadata <> '{}'`.execute(db)
-  const [total] = totals.rows
-  return {
-    count: Number(total?.count ?? 0),
-    sizeGib: Number(total?.size ?? 0),
-    metadata: rows.rows.map((row) => row.metadata),
-  }
 }

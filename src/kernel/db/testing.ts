@@ -41,12 +41,18 @@ export interface TestEngine {
  *     })
  */
 export function onEachEngine(body: (engine: TestEngine) => void): void {
+  const { engines, obstacle } = testEngines()
+  for (const engine of engines) body(engine)
+  if (obstacle !== undefined) test('the same tests on PostgreSQL', { skip: obstacle }, () => {})
+}
+
+/** The engines to be had here, and why PostgreSQL is not among them. */
+export function testEngines(): { engines: readonly TestEngine[]; obstacle?: string } {
   const wanted = process.env['EMBERGLASS_TEST_ENGINES'] ?? 'sqlite,postgres'
-  if (wanted.includes('sqlite')) body(sqlite)
-  if (!wanted.includes('postgres')) return
+  const engines = wanted.includes('sqlite') ? [sqlite] : []
+  if (!wanted.includes('postgres')) return { engines }
   const obstacle = whyNoPostgres()
-  if (obstacle === undefined) body(postgres)
-  else test('the same tests on PostgreSQL', { skip: obstacle }, () => {})
+  return obstacle === undefined ? { engines: [...engines, postgres] } : { engines, obstacle }
 }
 
 const sqlite: TestEngine = {

@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { test } from 'node:test'
+import { onEachEngine } from '../../kernel/db/testing.ts'
+import { projects, startTestBlock, type TestBlock } from '../testing.ts'
+
+onEachEngine((engine) => {
+  test(`totals and pairs are those of the rows, whatever happens to them, on ${engine.name}`, async () => {
+    await using block = await startTestBlock(engine)
+    const db = block.database.kysely
+    const rows = await makeVolumes(block, 6)
+    const [first, second, third, fourth] = rows.map((row) => row.id) as [string, string, string, string]
+    const type = rows[0]?.volume_type_id ?? ''
+    const change = (id: string, set: Record<string, unknown>) =>
+      db.updateTable('volumes').set(set).where('id', '=', id).execute()
+    await change(first, { size_gib: 7, pending_size_gib: 9 })
+    await change(second, { project_id: projects.other, volume_type_id: null })
+    await change(third, { migration_status: `target:${first}`, consumes_quota: 0 })
+    await change(fourth, { metadata: '{"new":"value"}', status: 'error' })
+    await db.deleteFrom('volumes').where('id', '=', first).execute()
+    const kept = await db.selectFrom('volume_totals').selectAll().where('volumes', '<>', 0).execute()
+    const key = (...parts: unknown[]) => parts.map(String).join('/')
+    assert.deepEqual(
+      kept
+        .map((row) =>
+          key(
+            row.project_id,
+            row.volume_type_id,
+            row.consumes_quota,
+            row.is_target,
+            row.volumes,
+            row.size_gib,
+          ),
+        )
+        .sort(),
+      [
+        key(projects.demo, type, 0, 1, 1, 1),
+        key(projects.demo, type, 1, 0, 3, 3),
+        key(projects.other, '', 1, 0, 1, 1),
+      ],
+    )
+    assert.ok(kept.every((row) => Number(row.growth_gib) === 0))
+    const pairs = await db
+      .selectFrom('volume_pairs')
+      .select(['pair_key', 'pair_value'])
+      .where('volume_id', 'in', [first, fourth])
+      .execute()
+    assert.deepEqual(pairs, [{ pair_key: 'new', pair_value: 'value' }])
+  })
+
+  test(`pages of one pair of metadata are those without an index, on ${engine.name}`, async () => {
+    await using block = await startTestBlock(engine)
+    const rows = await makeVolumes(block, 9)
+    const wanted = rows.filter((_row, i) => i % 2 === 0).map((row) => row.name)
+    const pages = async (query: string, as: 'member' | 'admin' = 'member') => {
+      const names: string[] = []
+      let next: string | undefined = `?limit=2&metadata={'tier':'even','all':'yes'}&${query}`
+      while (next !== undefined) {
+        const { body, text } = await block.request(as, 'GET', `/volumes/detail${next}`, { version: '3.60' })
+        assert.ok(body.volumes, text)
+        names.push(...body.volumes.map((volume: { name: string }) => volume.name))
+        const link: string | undefined = body.volumes_links?.[0]?.href
+        next = link === undefined ? undefined : new URL(link).search
+      }
+      return names
+    }
+    assert.deepEqual(await pages(''), wanted.toReversed())
+    assert.deepEqual(await pages('sort=created_at:asc'), wanted)
+    assert.deepEqual(await pages('sort=name:desc'), wanted.toReversed())
+    assert.deepEqual(await pages('all_tenants=1', 'admin'), wanted.toReversed())
+    assert.deepEqual(await pages(`name=${wanted[1]}`), [wanted[1]])
+    const { body } = await block.request('member', 'GET', '/volumes/summary', { version: '3.36' })
+    assert.deepEqual(body['volume-summary'], {
+      total_count: 9,
+      total_size: 9,
+      metadata: { all: ['yes'], tier: ['even', 'odd'] },
+    })
+  })
+})
+
+/** Volumes of the member's project, created one second after the other. */
+async function makeVolumes(block: TestBlock, count: number) {
+  const { body } = await block.request('member', 'POST', '/volumes', { body: { volume: { size: 1 } } })
+  await block.idle()
+  const db = block.database.kysely
+  const volume = await db.selectFrom('volumes').selectAll().executeTakeFirstOrThrow()
+  const copies = Array.from({ length: count }, (_, i) => ({
+    ...volume,
+    id: randomUUID(),
+    name: `volume-${i}`,
+    metadata: JSON.stringify({ tier: i % 2 === 0 ? 'even' : 'odd', all: 'yes' }),
+    created_at: new Date(1.7e12 + i * 1000).toISOString(),
+  }))
+  await db.insertInto('volumes').values(copies).execute()
+  await block.request('member', 'DELETE', `/volumes/${body.volume.id}`)
+  await block.idle()
+  return copies
+}
