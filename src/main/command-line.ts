@@ -8,24 +8,19 @@ function wholeNumber(value: string): number {
   return Number(value)
 }
 
-/** `emberglass <command>`. Each command loads only what it needs: start-up time is part of the promise. */
-export async function runCommandLine(argv: readonly string[]): Promise<void> {
-  const program = new Command('emberglass')
-    .description('OpenStack block storage and image storage, on the Datera Elastic Data Fabric')
-    .showHelpAfterError('(emberglass --help lists the commands)')
-
-  program
-    .command('start')
-    .description(
-      'run everything on this machine: identity, block storage, image, and an EDF node as the array',
-    )
+/** What every command that runs services takes. */
+function serviceOptions(command: Command): Command {
+  return command
     .option(
       '--state-dir <directory>',
       'where everything is kept',
       process.env['EMBERGLASS_STATE_DIR'] ?? 'var',
     )
     .option('--port-base <port>', 'use a block of ten ports from here instead of the usual ones', wholeNumber)
-    .option('--host <address>', 'the address to listen on and to announce', '127.0.0.1')
+    .option(
+      '--host <address>',
+      'the address to listen on and to announce (default: as the configuration says, or 127.0.0.1)',
+    )
     .option(
       '--cinder-conf <file>',
       'configuration of block storage (default: cinder.conf in the state directory, if any)',
@@ -38,11 +33,37 @@ export async function runCommandLine(argv: readonly string[]): Promise<void> {
       '--database <url>',
       'database of services whose configuration names none (default: SQLite in the state directory)',
     )
-    .option('--no-edf-node', 'do not start the embedded array')
     .option('--log-level <level>', 'trace, debug, info, warn or error', 'info')
+}
+
+/** `emberglass <command>`. Each command loads only what it needs: start-up time is part of the promise. */
+export async function runCommandLine(argv: readonly string[]): Promise<void> {
+  const program = new Command('emberglass')
+    .description('OpenStack block storage and image storage, on the Datera Elastic Data Fabric')
+    .showHelpAfterError('(emberglass --help lists the commands)')
+
+  serviceOptions(
+    program
+      .command('start')
+      .description(
+        'run everything on this machine: identity, block storage, image, and an EDF node as the array',
+      ),
+  )
+    .option('--no-edf-node', 'do not start the embedded array')
     .action(async (options) => {
       const { start } = await import('./start.ts')
       await start(options)
+    })
+
+  serviceOptions(
+    program
+      .command('serve')
+      .description('run services of an installation whose array, and whose other services, are elsewhere'),
+  )
+    .option('--only <services>', 'of identity, block-storage and image, separated by commas (default: all)')
+    .action(async (options) => {
+      const { start } = await import('./start.ts')
+      await start({ ...options, edfNode: false })
     })
 
   program

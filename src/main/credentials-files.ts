@@ -8,13 +8,9 @@ export const region = 'RegionOne'
 /**
  * Writes what clients of the identity service in this process read: `openrc` for a shell, `clouds.yaml` for
  * openstacksdk and Terraform. Written at every start, because the ports may have changed.
+ * @param authUrl with `/v3`
  */
-export async function writeCredentialsFiles(
-  state: StateDirectory,
-  host: string,
-  ports: Ports,
-): Promise<void> {
-  const authUrl = `http://${host}:${ports.identity}/v3`
+export async function writeCredentialsFiles(state: StateDirectory, authUrl: string): Promise<void> {
   const password = state.secrets.adminPassword.reveal()
   const openrc = {
     OS_AUTH_URL: authUrl,

@@ -16,8 +16,8 @@ const startPatienceMs = 30_000
 const stopPatienceMs = 10_000
 /** Pauses before the first, second… restart after a crash, in milliseconds; the last one repeats. */
 const restartPauses = [100, 500, 2_000, 10_000]
-/** A node that ran this long is healthy again: the next crash starts with the shortest pause. */
-const healthyAfterMs = 60_000
+/** A node that served this long does not crash in a circle: the next restart starts with the shortest pause. */
+const healthyAfterMs = 3_000
 
 /** The embedded array in a process of its own, started again when it dies. */
 export interface EdfNodeProcess extends AsyncDisposable {
@@ -51,12 +51,12 @@ export async function startEdfNodeProcess(options: {
     })
     await logFile.close()
     child = started
-    const startedAt = performance.now()
     await answer(started)
+    const readyAt = performance.now()
     started.once('exit', (code, signal) => {
       child = undefined
       if (stopping) return
-      if (performance.now() - startedAt > healthyAfterMs) crashes = 0
+      if (performance.now() - readyAt > healthyAfterMs) crashes = 0
       const pause = restartPauses[Math.min(crashes, restartPauses.length - 1)] ?? 0
       crashes += 1
       log.error({ code, signal, pauseMs: pause }, 'the EDF node has died; it is started again')

@@ -5,7 +5,6 @@ import type { Config } from '../kernel/config/config.ts'
 import { Misconfigured } from '../kernel/errors.ts'
 import type { TokenValidator } from '../kernel/http/request-context.ts'
 import { region } from './credentials-files.ts'
-import type { Ports } from './ports.ts'
 import type { StateDirectory } from './state-directory.ts'
 
 /** Who says what a token is worth, and where: the identity service in this process, or a Keystone elsewhere. */
@@ -46,12 +45,12 @@ export async function startIdentityHere(options: {
   database: Parameters<typeof createIdentityService>[0]['database']
   log: Parameters<typeof createIdentityService>[0]['log']
   state: StateDirectory
-  host: string
-  ports: Ports
+  /** Of the services, without a path. */
+  urls: { readonly identity: string; readonly blockStorage: string; readonly image: string }
 }): Promise<IdentityProvider & Pick<IdentityService, 'api' | typeof Symbol.asyncDispose>> {
-  const { state, host, ports } = options
-  const authUrl = `http://${host}:${ports.identity}/v3`
-  const volumes = `http://${host}:${ports.blockStorage}/v3/$(project_id)s`
+  const { state, urls } = options
+  const authUrl = `${urls.identity}/v3`
+  const volumes = `${urls.blockStorage}/v3/$(project_id)s`
   const serviceUser = { name: 'emberglass', password: state.secrets.servicePassword }
   const service = await createIdentityService({
     database: options.database,
@@ -64,7 +63,7 @@ export async function startIdentityHere(options: {
         { type: 'identity', name: 'keystone', url: authUrl },
         { type: 'volumev3', name: 'cinderv3', url: volumes },
         { type: 'block-storage', name: 'cinder', url: volumes },
-        { type: 'image', name: 'glance', url: `http://${host}:${ports.image}` },
+        { type: 'image', name: 'glance', url: urls.image },
       ],
     },
   })

@@ -6,15 +6,20 @@ import { createLogger } from '../kernel/log.ts'
 import { writeArrayCredentials, writeCredentialsFiles } from './credentials-files.ts'
 import { defaultConfiguration } from './default-configuration.ts'
 import { startEdfNodeProcess } from './edf-node-process.ts'
+import { loopback } from './listen.ts'
 import { portsFrom } from './ports.ts'
 import type { Services } from './serve.ts'
+import { servicesNamed } from './services.ts'
 import { describeStartError } from './start-errors.ts'
 import { openStateDirectory } from './state-directory.ts'
 
 export interface StartOptions {
   readonly stateDir: string
   readonly portBase?: number
-  readonly host: string
+  /** Undefined: as the configuration files say, or loopback. */
+  readonly host?: string
+  /** Services of this process, separated by commas; undefined: all. */
+  readonly only?: string
   readonly cinderConf?: string
   readonly glanceConf?: string
   readonly database?: string
@@ -27,7 +32,7 @@ const stopPatienceMs = 15_000
 /** A signal that comes so soon after the first is the same one. Milliseconds. */
 const secondSignalMs = 1_000
 
-/** `emberglass start`: everything on this machine. Returns when it runs; ends the process when it is stopped. */
+/** `emberglass start`: everything on this machine, and `emberglass serve`: some services, and no array. Returns when it runs; ends the process when it is stopped. */
 export async function start(options: StartOptions): Promise<void> {
   const running = new AsyncDisposableStack()
   let stopping: Promise<never> | undefined
@@ -61,8 +66,9 @@ export async function start(options: StartOptions): Promise<void> {
 }
 
 async function startEverything(options: StartOptions, running: AsyncDisposableStack): Promise<Services> {
+  const asked = servicesNamed(options.only)
   const ports = portsFrom(options.portBase)
-  const { host } = options
+  const host = options.host ?? loopback
   const state = running.use(await openStateDirectory(options.stateDir))
   const logFile = join(state.path, 'log', 'emberglass.log')
   const destination = pino.destination({ dest: logFile, sync: false, mode: 0o600 })
@@ -85,7 +91,7 @@ async function startEverything(options: StartOptions, running: AsyncDisposableSt
   running.defer(async () => {
     await (await startedArray)?.[Symbol.asyncDispose]()
   })
-  await writeArrayCredentials(state, host, ports)
+  if (options.edfNode) await writeArrayCredentials(state, host, ports)
   const { serve } = await import('./serve.ts')
   await array
   const cinderConf = configurationFile(options.cinderConf, join(state.path, 'cinder.conf'))
@@ -93,8 +99,8 @@ async function startEverything(options: StartOptions, running: AsyncDisposableSt
   const services = running.use(
     await serve({
       state,
-      host,
-      ports,
+      services: asked,
+      addresses: { host: options.host, portsAreAsked: options.portBase !== undefined, ports },
       cinderConf,
       glanceConf,
       defaults: defaultConfiguration({
@@ -110,11 +116,10 @@ async function startEverything(options: StartOptions, running: AsyncDisposableSt
       log,
     }),
   )
-  if (services.identityIsHere) await writeCredentialsFiles(state, host, ports)
+  if (services.identityIsHere) await writeCredentialsFiles(state, services.authUrl)
   const lines = [
-    ['identity', services.authUrl],
-    ['block storage', `http://${host}:${ports.blockStorage}/v3`],
-    ['image', `http://${host}:${ports.image}/v2`],
+    ...(services.identityIsHere ? [] : [['identity', services.authUrl]]),
+    ...services.endpoints.map(({ service, url }) => [service.replace('-', ' '), url]),
     ...(options.edfNode
       ? [
           ['EDF node', `https://${host}:${ports.edfHttps}, http://${host}:${ports.edfHttp}`],

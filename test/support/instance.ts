@@ -32,11 +32,13 @@ export interface Instance extends AsyncDisposable {
 export async function startInstance(options: {
   stateDirectory: string
   portBase?: number
+  /** `serve` runs the services that `arguments` name, and no array. */
+  command?: 'start' | 'serve'
   arguments?: readonly string[]
 }): Promise<Instance> {
   const portBase = options.portBase ?? (await freePortBlock())
   const child = launch([
-    'start',
+    options.command ?? 'start',
     ...['--state-dir', options.stateDirectory],
     ...['--port-base', String(portBase)],
     ...(options.arguments ?? []),

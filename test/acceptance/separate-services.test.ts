@@ -3,8 +3,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { freePortBlock } from '../../src/main/free-ports.ts'
-import { startInstance } from '../support/instance.ts'
+import { runEmberglass, startInstance } from '../support/instance.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: what an outsider sees of JSON
 const json = (response: Response): Promise<any> => response.json()
@@ -30,12 +29,13 @@ async function logIn(environment: Record<string, string>): Promise<{ token: stri
   return { token: response.headers.get('x-subject-token') ?? '', projectId: token.project.id }
 }
 
-test('services whose configuration names a Keystone elsewhere ask that one, and start none', async () => {
+test('identity, images and volumes run in three processes that know of each other by configuration', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'emberglass-keystone-'))
   try {
     await using keystone = await startInstance({
       stateDirectory: join(directory, 'keystone'),
-      arguments: ['--no-edf-node'],
+      command: 'serve',
+      arguments: ['--only', 'identity'],
     })
     const environment = await keystone.environment()
     const authtoken = [
@@ -45,35 +45,44 @@ test('services whose configuration names a Keystone elsewhere ask that one, and 
       `password = ${environment['OS_PASSWORD']}`,
       'project_name = admin',
     ].join('\n')
-    const state = join(directory, 'services')
-    await mkdir(state)
-    const cinder = `[DEFAULT]\nenabled_backends = m\n[m]\nvolume_driver = memory\n${authtoken}\n`
-    await writeFile(join(state, 'cinder.conf'), cinder)
-    const images = join(directory, 'images')
-    const glance = `[DEFAULT]\nenabled_backends = f:file\n[glance_store]\ndefault_backend = f\n[f]\nfilesystem_store_datadir = ${images}\n${authtoken}\n`
-    await writeFile(join(state, 'glance-api.conf'), glance)
-    const portBase = await freePortBlock()
-    await using services = await startInstance({
-      ...{ stateDirectory: state, portBase },
-      arguments: ['--no-edf-node'],
+    const state = { image: join(directory, 'image'), block: join(directory, 'block') }
+    await mkdir(state.image)
+    await mkdir(state.block)
+    const files = join(directory, 'files')
+    const glance = `[DEFAULT]\nenabled_backends = f:file\n[glance_store]\ndefault_backend = f\n[f]\nfilesystem_store_datadir = ${files}\n${authtoken}\n`
+    await writeFile(join(state.image, 'glance-api.conf'), glance)
+    await using images = await startInstance({
+      stateDirectory: state.image,
+      command: 'serve',
+      arguments: ['--only', 'image'],
     })
-    assert.match(services.output(), new RegExp(`identity +${environment['OS_AUTH_URL']}`))
+    const imageUrl = `http://127.0.0.1:${images.portBase + 2}`
+    const cinder = `[DEFAULT]\nenabled_backends = m\nglance_api_servers = ${imageUrl}\n[m]\nvolume_driver = memory\n${authtoken}\n`
+    await writeFile(join(state.block, 'cinder.conf'), cinder)
+    await using volumes = await startInstance({
+      stateDirectory: state.block,
+      command: 'serve',
+      arguments: ['--only', 'block-storage'],
+    })
+    assert.match(volumes.output(), new RegExp(`identity +${environment['OS_AUTH_URL']}`))
     assert.ok(
-      !(await readdir(state)).includes('openrc'),
+      !(await readdir(state.block)).includes('openrc'),
       'no credentials of an identity service that is not there',
     )
-    await assert.rejects(fetch(`http://127.0.0.1:${portBase}/v3`), 'no identity service listens')
+    for (const port of [volumes.portBase, volumes.portBase + 2, images.portBase, images.portBase + 1]) {
+      await assert.rejects(fetch(`http://127.0.0.1:${port}/`), `no service listens on port ${port}`)
+    }
 
     const { token, projectId } = await logIn(environment)
-    const block = `http://127.0.0.1:${portBase + 1}/v3/${projectId}`
+    const block = `http://127.0.0.1:${volumes.portBase + 1}/v3/${projectId}`
     const headers = { 'x-auth-token': token, 'content-type': 'application/json' }
-    const image = await fetch(`http://127.0.0.1:${portBase + 2}/v2/images`, {
+    const image = await fetch(`${imageUrl}/v2/images`, {
       ...{ method: 'POST', headers },
       body: JSON.stringify({ name: 'i', disk_format: 'raw', container_format: 'bare' }),
     })
     assert.equal(image.status, 201)
     const { id } = await json(image)
-    const upload = await fetch(`http://127.0.0.1:${portBase + 2}/v2/images/${id}/file`, {
+    const upload = await fetch(`${imageUrl}/v2/images/${id}/file`, {
       method: 'PUT',
       headers: { 'x-auth-token': token, 'content-type': 'application/octet-stream' },
       body: new Uint8Array(1024),
@@ -93,6 +102,24 @@ test('services whose configuration names a Keystone elsewhere ask that one, and 
     }
     assert.equal(status, 'available', 'its bytes came through the Image API, with a token of that Keystone')
     assert.equal((await fetch(`${block}/volumes`, { headers: { 'x-auth-token': 'wrong' } })).status, 401)
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+})
+
+test('a process that is asked for services without what they need says what is missing', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'emberglass-serve-'))
+  try {
+    const serve = (...only: string[]) => runEmberglass(['serve', '--state-dir', directory, '--only', ...only])
+    for (const [only, problem] of [
+      ['image', /\[keystone_authtoken\] auth_url/],
+      ['identity,block-storage', /glance_api_servers/],
+      ['image,compute', /"compute" is none of them/],
+    ] as const) {
+      const { code, stderr } = await serve(only)
+      assert.equal(code, 1)
+      assert.match(stderr, problem)
+    }
   } finally {
     await rm(directory, { recursive: true, force: true })
   }
