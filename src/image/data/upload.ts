@@ -7,6 +7,7 @@ import type { PutCall, StoredImage } from '../image-store.ts'
 import { detailed, findAllowed } from '../images/access.ts'
 import { imageNotice } from '../images/notice.ts'
 import { type ImageRow, insertLocation, requireRow } from '../images/queries.ts'
+import { grantAccessIn } from '../images/store-access.ts'
 import { SignatureVerifier, signatureOf } from '../signatures/verifier.ts'
 import type { ConfiguredStore } from '../store-registry.ts'
 import { CheckedData, type DataFacts } from './checked-data.ts'
@@ -78,6 +79,7 @@ export async function uploadImage(
     location = stored.location
     const facts = await checked.facts()
     requireSame(stored, facts, target)
+    await grantAccessIn(environment, target, imageId, location, call)
     await finishSaving(environment, imageId, running.id, target, location, facts)
     const image = await detailed(environment.db, await requireRow(environment.db, imageId))
     for (const event of ['upload', 'activate'])

@@ -1,11 +1,17 @@
 import { Conflict, Forbidden, Invalid } from '../../kernel/errors.ts'
-import type { Environment, ImageRequest } from '../environment.ts'
-import { applyToLocations, checkPatchedLocations, type LocationDraft } from '../locations/patch.ts'
+import { type Environment, type ImageRequest, requesterOf } from '../environment.ts'
+import {
+  applyToLocations,
+  type CheckedLocations,
+  checkPatchedLocations,
+  type LocationDraft,
+} from '../locations/patch.ts'
 import { saveLocations } from '../locations/save.ts'
 import { detailed, findAllowed, requireAllowed, type VisibleImage } from './access.ts'
 import { checkQuota, normalTags, protectedProperty, refuseReadOnly, refuseReserved } from './attributes.ts'
 import type { PatchDialect, PatchOperation } from './json-patch.ts'
 import { deleteDetails, type Image, type ImageRow, insertDetails } from './queries.ts'
+import { grantStoreAccess } from './store-access.ts'
 
 /** Attributes that a client may change: the image's own columns, as they are on the wire. */
 const changeable = [
@@ -42,6 +48,24 @@ export async function updateImage(
   dialect: PatchDialect,
 ): Promise<Image> {
   const checked = await checkPatchedLocations(environment, request, imageId, operations)
+  const image = await patchImage(environment, request, imageId, operations, dialect, checked)
+  if (operations.some(({ path: [name = ''] }) => changesReaders.has(name))) {
+    await grantStoreAccess(environment, imageId, { ...request, requester: requesterOf(request) })
+  }
+  return image
+}
+
+/** Attributes that decide who may read the data, or where it is. */
+const changesReaders: ReadonlySet<string> = new Set(['visibility', 'locations'])
+
+async function patchImage(
+  environment: Environment,
+  request: ImageRequest,
+  imageId: string,
+  operations: readonly PatchOperation[],
+  dialect: PatchDialect,
+  checked: CheckedLocations,
+): Promise<Image> {
   return await environment.db.transaction().execute(async (transaction) => {
     const found = await findAllowed(environment, request, imageId, 'modify_image', {
       db: transaction,

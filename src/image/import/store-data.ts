@@ -9,6 +9,7 @@ import type { Environment } from '../environment.ts'
 import type { PutCall, StoreCall, StoredImage } from '../image-store.ts'
 import { detailed } from '../images/access.ts'
 import { type ImageRow, insertLocation, nextPosition, requireRow } from '../images/queries.ts'
+import { grantAccessIn } from '../images/store-access.ts'
 import { SignatureVerifier, signatureOf } from '../signatures/verifier.ts'
 import type { ConfiguredStore } from '../store-registry.ts'
 import { editStoreLists } from './bookkeeping.ts'
@@ -182,7 +183,11 @@ async function record(
     try {
       call.signal.throwIfAborted()
       const facts = await checked.facts()
-      for (const { target, stored } of kept) if (stored !== undefined) requireSame(stored, facts, target)
+      for (const { target, stored } of kept) {
+        if (stored === undefined) continue
+        requireSame(stored, facts, target)
+        await grantAccessIn(environment, target, payload.imageId, stored.location, call)
+      }
       await recordSuccess(environment, payload, kept, facts)
     } catch (error) {
       failure = error

@@ -1,9 +1,10 @@
 import type { Selectable } from 'kysely'
 import { Conflict, Forbidden, Invalid, NotFound } from '../../kernel/errors.ts'
 import type { ImageMembersTable } from '../db/tables.ts'
-import type { Environment, ImageRequest } from '../environment.ts'
+import { type Environment, type ImageRequest, requesterOf } from '../environment.ts'
 import { findVisible, type VisibleImage } from '../images/access.ts'
 import { checkQuota } from '../images/attributes.ts'
+import { grantStoreAccess } from '../images/store-access.ts'
 import { refuseSurrogates } from '../schemas/image-schemas.ts'
 
 /** A project that an image is shared with. */
@@ -55,7 +56,7 @@ export async function addMember(
   if (typeof memberId !== 'string' || memberId === '') throw new Invalid("Member can't be empty")
   refuseSurrogates(memberId)
   if (memberId.length > 255) throw new Invalid('A member has at most 255 characters.')
-  return await environment.db.transaction().execute(async (transaction) => {
+  const added = await environment.db.transaction().execute(async (transaction) => {
     const found = await findVisible(environment, request, imageId, { db: transaction, lock: true })
     requireOwner(environment, request, 'add_member', found)
     if (found.row.visibility !== 'shared') throw new Forbidden(onlyShared)
@@ -79,6 +80,8 @@ export async function addMember(
     await transaction.insertInto('image_members').values(member).execute()
     return member
   })
+  await grantStoreAccess(environment, imageId, { ...request, requester: requesterOf(request) })
+  return added
 }
 
 const statuses = ['pending', 'accepted', 'rejected'] as const
@@ -133,6 +136,7 @@ export async function removeMember(
   if (removed.numDeletedRows === 0n) {
     throw new NotFound(`${memberId} not found in the member list of the image ${imageId}.`)
   }
+  await grantStoreAccess(environment, imageId, { ...request, requester: requesterOf(request) })
 }
 
 function seesAll(request: ImageRequest, { row }: VisibleImage): boolean {
