@@ -38,6 +38,8 @@ export interface ImageService {
   show(imageId: string, token: string | undefined, signal: AbortSignal): Promise<ImageFacts>
   /** Images of that name that the caller sees: at most two, which is enough to know that it is not clear. */
   named(name: string, token: string | undefined, signal: AbortSignal): Promise<readonly ImageFacts[]>
+  /** Projects that a shared image was offered to and that took it; none when the service may not list them. */
+  acceptedBy(imageId: string, signal: AbortSignal): Promise<readonly string[]>
   /**
    * Random, ranged reads of the image's stored bytes, as the service itself. `sizeBytes` is rounded up to
    * `blockSize`; the tail reads as zeroes.

@@ -66,6 +66,8 @@ const keptOfUploads = 4 * 1024 * 1024
 /** Images in memory. */
 export class TestImages implements ImageService {
   readonly #images = new Map<string, { facts: ImageFacts; data: Uint8Array }>()
+  /** Projects that accepted an image, by its id. */
+  readonly accepted = new Map<string, readonly string[]>()
   /** Called before a device is opened; a test can wait here, or throw. */
   beforeOpen: (signal: AbortSignal) => Promise<void> = async () => {}
 
@@ -103,6 +105,10 @@ export class TestImages implements ImageService {
   async named(name: string): Promise<readonly ImageFacts[]> {
     const found = [...this.#images.values()].map(({ facts }) => facts)
     return found.filter((facts) => facts.name === name).slice(0, 2)
+  }
+
+  async acceptedBy(imageId: string): Promise<readonly string[]> {
+    return this.accepted.get(imageId) ?? []
   }
 
   async open(imageId: string, call: Call): Promise<MemoryDevice> {

@@ -47,6 +47,14 @@ async function fakeGlance(data: Buffer, facts: object = {}): Promise<FakeGlance>
       })
       return
     }
+    if (url.endsWith('/members')) {
+      const members = [
+        { member_id: 'p1', status: 'accepted' },
+        { member_id: 'p2', status: 'pending' },
+      ]
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ members }))
+      return
+    }
     if (!url.endsWith('/file')) {
       const image = {
         id: 'known',
@@ -134,6 +142,12 @@ test('an image is described, whoever asks, and answers become errors of the kern
   })
   await assert.rejects(glance.client.create({ name: 'x' }, undefined, signal), Invalid)
   await glance.client.delete('unknown', undefined, signal)
+})
+
+test('who has accepted a shared image is told; where that may not be asked, nobody', async () => {
+  await using glance = await fakeGlance(Buffer.alloc(5))
+  assert.deepEqual(await glance.client.acceptedBy('known', signal), ['p1'])
+  assert.deepEqual(await glance.client.acceptedBy('unknown', signal), [])
 })
 
 test('data is downloaded whole and in ranges, and uploaded', async () => {

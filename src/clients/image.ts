@@ -70,6 +70,8 @@ export interface ImageClient extends AsyncDisposable {
   show(imageId: string, token: string | undefined, signal: AbortSignal): Promise<ImageFacts>
   /** Images of that name that the owner of `token` sees: at most two, which is enough to know that it is not clear. */
   named(name: string, token: string | undefined, signal: AbortSignal): Promise<readonly ImageFacts[]>
+  /** Projects that a shared image was offered to and that took it; none when the service may not list them. */
+  acceptedBy(imageId: string, signal: AbortSignal): Promise<readonly string[]>
   /**
    * Random, ranged reads of the stored bytes, as the service itself; fast for readers that go forward. The size is
    * rounded up to whole blocks of 512 bytes, and the tail reads as zeroes. Whoever opens it closes it.
@@ -138,6 +140,23 @@ class HttpImageClient implements ImageClient {
       throw notAnImage()
     }
     return list.images.map(factsOf)
+  }
+
+  async acceptedBy(imageId: string, signal: AbortSignal): Promise<readonly string[]> {
+    const path = `${pathOf(imageId)}/members`
+    try {
+      const { body } = await this.#request({ method: 'GET', path, token: undefined, signal })
+      const list: unknown = await body.json()
+      if (typeof list !== 'object' || list === null || !('members' in list) || !Array.isArray(list.members)) {
+        throw new BackendError('The image service answered with something that is no list of members.', {
+          left: 'nothing',
+        })
+      }
+      return list.members.filter(({ status }) => status === 'accepted').map(({ member_id }) => member_id)
+    } catch (error) {
+      if (error instanceof Forbidden || error instanceof NotFound) return []
+      throw error
+    }
   }
 
   async open(imageId: string, call: Call): Promise<BlockDevice> {

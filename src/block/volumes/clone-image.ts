@@ -25,9 +25,10 @@ export async function cloneOfImage(
   if (imageClones === undefined && !backend.imageCache.enabled) return undefined
   const facts = await block.images.show(imageId, undefined, job.signal)
   if (facts.status !== 'active') return undefined
+  const isOthers = facts.visibility === 'shared' && facts.ownerProjectId !== wanted.projectId
   const image = {
     ...facts,
-    acceptedBy: [], // members of a shared image are not known here: such images are copied
+    acceptedBy: isOthers ? await block.images.acceptedBy(imageId, job.signal) : [],
     open: async (opening: Call) =>
       await openDisk(await block.images.open(imageId, opening), facts, volume, opening),
   }

@@ -12,7 +12,7 @@ import { onEachEngine, type TestEngine } from '../../kernel/db/testing.ts'
 import { jobMigrations } from '../../kernel/jobs/migrations.ts'
 import { blockMigrations } from '../db/migrations.ts'
 import type { Tables } from '../db/tables.ts'
-import { startTestBlock, type TestBlock, TestImages } from '../testing.ts'
+import { projects, startTestBlock, type TestBlock, TestImages } from '../testing.ts'
 import type { BackendVolume } from '../volume-driver.ts'
 import { MemoryVolumeDriver } from '../volume-drivers/memory.ts'
 
@@ -72,6 +72,31 @@ onEachEngine((engine) => {
     const copy = (await block.request('member', 'GET', `/volumes/${clone.body.volume.id}`)).body.volume
     assert.equal(copy.bootable, 'true')
     assert.equal(copy.volume_image_metadata.image_id, image)
+  })
+
+  test(`a shared image on the backend is cloned for those who have accepted it, on ${engine.name}`, async () => {
+    await using block = await startTestBlock(engine)
+    const [stored, copied] = [randomBytes(MiB), randomBytes(MiB)]
+    const source = await create(block, block.images.add(stored))
+    await block.idle()
+    const { provider_location: location } = await block.database.kysely
+      .selectFrom('volumes')
+      .select('provider_location')
+      .where('id', '=', source)
+      .executeTakeFirstOrThrow()
+    const image = block.images.add(copied, {
+      visibility: 'shared',
+      ownerProjectId: 'somebody-else',
+      locations: [location ?? ''],
+    })
+    const bytesOfNew = async () => {
+      const id = await create(block, image)
+      await block.idle()
+      return await bytesOf(block, id, MiB)
+    }
+    assert.ok((await bytesOfNew()).equals(copied), 'a stranger gets a copy through the Image API')
+    block.images.accepted.set(image, [projects.demo])
+    assert.ok((await bytesOfNew()).equals(stored), 'a member gets a clone of what lies on the backend')
   })
 
   test(`images that cannot become volumes are refused at once, on ${engine.name}`, async () => {
