@@ -313,6 +313,37 @@ describe('images made by qemu-img', { skip: hasQemu ? false : 'qemu-img is not i
     })
   }
 
+  test('are inspected without a crash and alike, however they are damaged and cut', async () => {
+    let state = 11
+    const random = (below: number) => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+      return Math.floor((state / 2 ** 32) * below)
+    }
+    const verdictOf = (bytes: Buffer, chunkBytes: number) => {
+      const inspector = new FormatInspector()
+      for (let at = 0; at < bytes.byteLength; at += chunkBytes)
+        inspector.push(bytes.subarray(at, at + chunkBytes))
+      return inspector.finish()
+    }
+    for (const [, format, ...options] of made) {
+      const path = join(directory, 'victim')
+      await run('qemu-img', ['convert', '-f', 'raw', '-O', format, ...options, join(directory, 'raw'), path])
+      const whole = await readFile(path)
+      for (let round = 0; round < 40; round += 1) {
+        const bytes = Buffer.from(whole.subarray(0, round % 4 === 0 ? random(whole.byteLength) : undefined))
+        // headers lie at the beginning, behind 192 KiB (VHDX), and at the end (footers)
+        const places = [0, 192 * 1024, Math.max(0, bytes.byteLength - 1024)]
+        for (let flips = 1 + random(8); flips > 0; flips -= 1) {
+          const at = (places[random(places.length)] ?? 0) + random(1024)
+          bytes[at] = [0, 0xff, 0x7f, random(256)][random(4)] ?? 0
+        }
+        const verdict = verdictOf(bytes, bytes.byteLength)
+        assert.notEqual(verdict.format, 'failed', `${format}, round ${round}`)
+        assert.deepEqual(verdictOf(bytes, 1 + random(70_000)), verdict, `${format}, round ${round}`)
+      }
+    }
+  })
+
   test('are refused when their data lies in another file', async () => {
     const path = join(directory, 'flat.vmdk')
     await run('qemu-img', ['create', '-f', 'vmdk', '-o', 'subformat=monolithicFlat', path, '1M'])

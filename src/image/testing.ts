@@ -11,6 +11,7 @@ import { openJobQueue } from '../kernel/jobs/open-job-queue.ts'
 import { processLocks } from '../kernel/locks/locks.ts'
 import { type Logger, silentLogger } from '../kernel/log.ts'
 import type { ImageTables } from './db/tables.ts'
+import type { ImageEndpoint } from './environment.ts'
 import type { AnyImageStoreDefinition, StorePlace } from './image-store.ts'
 import { createImageService, type ImageService } from './service.ts'
 import { imageStores } from './stores/index.ts'
@@ -94,6 +95,8 @@ export interface TestServiceOptions {
   /** The directory of an earlier service; it then stays when this one is disposed. */
   readonly directory?: string
   readonly now?: () => Date
+  /** Finds other regions' Image services. */
+  readonly imageEndpoint?: ImageEndpoint
 }
 
 export async function startTestService(
@@ -117,6 +120,7 @@ export async function startTestService(
     stateDirectory: directory,
     initiatorName: 'iqn.2026-11.org.emberglass:test',
     ...(options.now === undefined ? {} : { now: options.now }),
+    ...(options.imageEndpoint === undefined ? {} : { imageEndpoint: options.imageEndpoint }),
   })
   config.check()
   await service.start()

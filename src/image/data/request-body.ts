@@ -1,3 +1,4 @@
+import { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import { type Bytes, chunkBytes, giveBack, takeChunk } from '../../kernel/bytes.ts'
 import { Invalid } from '../../kernel/errors.ts'
@@ -22,6 +23,7 @@ export class ClientGone extends Invalid {
  */
 export async function* bodyOf(body: Readable & { readonly complete?: boolean }, stallMs: number): Bytes {
   const gathered = new Gathered()
+  const isOurs = body instanceof IncomingMessage // what came from a socket is in nobody else's hands
   let end: { readonly error?: unknown } | undefined
   let wake: (() => void) | undefined
   let stalled = false
@@ -33,6 +35,7 @@ export async function* bodyOf(body: Readable & { readonly complete?: boolean }, 
   const silence = stallMs === 0 ? undefined : setTimeout(onSilence, stallMs)
   const onData = (piece: Uint8Array) => {
     gathered.push(piece)
+    if (isOurs) giveBack(piece)
     if (gathered.wholeChunks === 0) {
       silence?.refresh()
       return
@@ -89,7 +92,7 @@ class Gathered {
     return this.#whole.length
   }
 
-  /** Takes the bytes, and the memory of the piece when it is nobody else's. */
+  /** Copies the bytes. */
   push(piece: Uint8Array): void {
     for (let taken = 0; taken < piece.byteLength; ) {
       this.#filling ??= takeChunk()
@@ -102,7 +105,6 @@ class Gathered {
       this.#filling = undefined
       this.#filled = 0
     }
-    giveBack(piece)
   }
 
   /** The next whole chunk. */
