@@ -3,6 +3,7 @@ import type { SecretBox } from '../kernel/crypto/secret-box.ts'
 import type { JobQueue, Json } from '../kernel/jobs/job-queue.ts'
 import type { Locks } from '../kernel/locks/locks.ts'
 import type { Logger } from '../kernel/log.ts'
+import type { Notifier } from '../kernel/notifications/notifier.ts'
 import type { Backends } from './backends.ts'
 import type { BackupHandlers } from './backups/handlers.ts'
 import type { Tables } from './db/tables.ts'
@@ -20,6 +21,7 @@ export interface Block {
   readonly backends: Backends
   readonly backups: BackupHandlers
   readonly images: ImageService
+  readonly notifications: Notifier
   /** For what several jobs must not do at once; drivers have their own. */
   readonly locks: Locks
   /** Where volumes lie while they are converted, unless the configuration says otherwise. */

@@ -11,6 +11,7 @@ import type { TokenValidator } from '../kernel/http/request-context.ts'
 import type { AnyJobDefinition, JobQueue } from '../kernel/jobs/job-queue.ts'
 import type { Locks } from '../kernel/locks/locks.ts'
 import type { Logger } from '../kernel/log.ts'
+import { Notifier } from '../kernel/notifications/notifier.ts'
 import { PolicyFiles } from '../kernel/policy/files.ts'
 import { createBlockApi } from './api.ts'
 import { repairAttachments } from './attachments/repair.ts'
@@ -23,6 +24,8 @@ import { createConsistencyGroupType } from './group-types/queries.ts'
 import type { ImageService } from './image-service.ts'
 import { blockJobs } from './jobs.ts'
 import { purgeMessages } from './messages/queries.ts'
+import { notifyingJobs } from './notifications/jobs.ts'
+import { notifyingOperations } from './notifications/operations.ts'
 import { blockOperations } from './operations.ts'
 import { BlockPolicy } from './policy.ts'
 import { recordHeartbeat } from './services/heartbeat.ts'
@@ -113,6 +116,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
     backends,
     backups,
     images: options.images,
+    notifications: new Notifier(config, log),
     locks,
     conversionDirectory: join(options.stateDirectory, 'conversion'),
     secrets: await openSecretBox(join(options.stateDirectory, 'secrets.key')),
@@ -123,7 +127,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
     tokens: options.tokens,
     settings,
     policy,
-    operations: blockOperations(block),
+    operations: notifyingOperations(block, blockOperations(block)),
   })
   /** One after the other, so that an older state never replaces a newer one. */
   let lastBeat: Promise<void> = Promise.resolve()
@@ -152,7 +156,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
 
   return {
     api,
-    jobDefinitions: blockJobs(block),
+    jobDefinitions: notifyingJobs(block, blockJobs(block)),
     async start() {
       await createFirstTypes(block)
       await createConsistencyGroupType(block)
@@ -177,6 +181,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
       await Promise.all(background)
       await backends[Symbol.asyncDispose]()
       await backups[Symbol.asyncDispose]()
+      await block.notifications[Symbol.asyncDispose]()
       await api.close()
     },
   }

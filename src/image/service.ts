@@ -184,6 +184,7 @@ export async function createImageService(options: ImageServiceOptions): Promise<
       await cache?.[Symbol.asyncDispose]()
       await stores[Symbol.asyncDispose]()
       await environment.digests[Symbol.asyncDispose]()
+      await environment.notifications[Symbol.asyncDispose]()
     },
   }
 }

@@ -34,7 +34,7 @@ async function run(): Promise<number> {
   const portBase = await freePortBlock()
   const options = { stateDirectory: state, portBase }
   await (await startInstance(options)).stop() // makes the array's password, which the files below need
-  await configure(state)
+  await configure(state, portBase + 9)
   await using instance = await startInstance(options)
   const results = process.env['RESULTS'] ?? join(tmpdir(), 'emberglass-tempest.tsv')
   const result = spawnSync(
@@ -71,8 +71,11 @@ async function wantedTests(): Promise<(id: string) => boolean> {
   return regex === undefined ? () => true : (id) => new RegExp(regex).test(id)
 }
 
-/** Two volume backends on the embedded array, two stores that can be written, and one of the web. */
-async function configure(state: string): Promise<void> {
+/**
+ * Two volume backends on the embedded array, two stores that can be written, and one of the web.
+ * @param webPort where the suite's image for imports is served
+ */
+async function configure(state: string, webPort: number): Promise<void> {
   const array = Object.fromEntries(
     [...(await readFile(join(state, 'edf.env'), 'utf8')).matchAll(/^(\w+)='(.*)'$/gm)].map(
       ([, name, value]) => [name, value] as const,
@@ -96,10 +99,14 @@ ${backend('datera')}${backend('datera-2')}`
   const glance = `[DEFAULT]
 enabled_backends = alpha:file,beta:file,web:http
 show_multiple_locations = true
+enabled_import_methods = [glance-direct,web-download,copy-image,glance-download]
+image_cache_dir = ${join(state, 'image-cache')}
 [glance_store]
 default_backend = alpha
 ${store('alpha')}${store('beta')}[web]
 https_insecure = false
+[import_filtering_opts]
+allowed_ports = [${webPort}]
 [image_format]
 require_image_format_match = false
 [oslo_policy]

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
+import { test } from 'node:test'
+import { onEachEngine } from '../../kernel/db/testing.ts'
+import { silentLogger } from '../../kernel/log.ts'
+import { Webhook } from '../../kernel/notifications/webhook.ts'
+import { startTestBlock } from '../testing.ts'
+
+interface Told {
+  readonly event_type: string
+  readonly publisher_id: string
+  readonly payload: Readonly<Record<string, unknown>>
+}
+
+/** A receiver that refuses the first `refusals` requests. */
+async function receiver(refusals = 0) {
+  const received: Told[] = []
+  let left = refusals
+  const server = createServer(async (request, response) => {
+    const body = await text(request)
+    if (left-- > 0) return void response.writeHead(503).end()
+    received.push(JSON.parse(body) as Told)
+    response.writeHead(204).end()
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const until = async (count: number) => {
+    const deadline = Date.now() + 60_000
+    while (received.length < count) {
+      assert.ok(Date.now() < deadline, `${received.length} of ${count} notifications came`)
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+    return received
+  }
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`,
+    until,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections()
+      server.close()
+    },
+  }
+}
+
+onEachEngine((engine) => {
+  test(`a webhook is told what happens to volumes and snapshots, on ${engine.name}`, async () => {
+    await using hook = await receiver()
+    await using block = await startTestBlock(engine, {
+      config: {
+        DEFAULT: { enabled_backends: 'first' },
+        first: { volume_driver: 'memory' },
+        oslo_messaging_notifications: { driver: 'webhook', webhook_url: hook.url },
+      },
+    })
+    const act = async (method: 'POST' | 'PUT' | 'DELETE', path: string, body?: object, version = '3.60') => {
+      const answer = await block.request('admin', method, path, { body, version })
+      assert.ok(answer.status < 300, answer.text)
+      await block.idle()
+      return answer.body
+    }
+    const { volume } = await act('POST', '/volumes', { volume: { size: 1, name: 'disk' } })
+    await act('PUT', `/volumes/${volume.id}`, { volume: { name: 'other' } })
+    await act('POST', `/volumes/${volume.id}/action`, { 'os-extend': { new_size: 2 } })
+    const { snapshot } = await act('POST', '/snapshots', { snapshot: { volume_id: volume.id } })
+    await act('DELETE', `/snapshots/${snapshot.id}`)
+    const { transfer } = await act('POST', '/volume-transfers', { transfer: { volume_id: volume.id } })
+    await act('DELETE', `/volume-transfers/${transfer.id}`)
+    assert.equal((await block.request('admin', 'PUT', `/volumes/${volume.id}`, { body: {} })).status, 400)
+    await act('DELETE', `/volumes/${volume.id}`)
+    const told = await hook.until(16)
+    const pair = (event: string) => [`${event}.start`, `${event}.end`]
+    assert.deepEqual(
+      told.map((one) => one.event_type),
+      [
+        ...pair('volume.create'),
+        ...pair('volume.update'),
+        ...pair('volume.resize'),
+        ...pair('snapshot.create'),
+        ...pair('snapshot.delete'),
+        ...pair('volume.transfer.create'),
+        ...pair('volume.transfer.delete'),
+        ...pair('volume.delete'),
+      ],
+    )
+    const [start, end] = told
+    assert.equal(start?.payload['status'], 'creating')
+    assert.equal(end?.payload['status'], 'available')
+    assert.equal(end?.payload['volume_id'], volume.id)
+    assert.equal(end?.publisher_id, 'volume.node@first')
+    assert.equal(told[5]?.payload['size'], 2)
+    assert.equal(told.at(-1)?.payload['status'], 'deleted')
+  })
+})
+
+test('a webhook that refuses is asked again, and one that is away holds up nobody', async () => {
+  await using hook = await receiver(2)
+  await using webhook = new Webhook(hook.url, silentLogger(), 1)
+  webhook.enqueue({ event_type: 'first' })
+  webhook.enqueue({ event_type: 'second' })
+  const told = await hook.until(2)
+  assert.deepEqual(
+    told.map((one) => one.event_type),
+    ['first', 'second'],
+  )
+  await using nobody = new Webhook('http://127.0.0.1:1/', silentLogger(), 60_000)
+  for (let i = 0; i < 5_000; i++) nobody.enqueue({ i }) // returns at once, and disposing waits for none of it
+})
