@@ -1,10 +1,12 @@
-// Makes `npm start` and `npm test` work on a fresh clone: installs what package-lock.json names, once.
+// Makes `npm start` and `npm test` work on a fresh clone: installs what package-lock.json names, and
+// flattens what is slow to load, once.
 // Plain JavaScript, because the machine's own Node (20 or newer) runs it before ours is there.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { flattenDependencies } from './flatten-dependencies.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const record = join(root, 'node_modules', '.emberglass-installed')
@@ -13,6 +15,7 @@ const manifests = [
   'package-lock.json',
   'packages/iscsi/package.json',
   'packages/edf/package.json',
+  'scripts/flatten-dependencies.mjs',
 ]
 
 const hash = createHash('sha256')
@@ -30,5 +33,6 @@ if (!existsSync(record) || readFileSync(record, 'utf8') !== wanted) {
     process.stderr.write(`npm ci failed${error ? `: ${error.message}` : ''}; see its messages above\n`)
     process.exit(1)
   }
+  await flattenDependencies(root)
   writeFileSync(record, wanted)
 }

@@ -1,8 +1,10 @@
-import { validateHeaderValue } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import type { ByteRange } from '../kernel/bytes.ts'
 import { StorageError } from '../kernel/errors.ts'
 import { type ByteFlow, endedTooEarly, type FlowReceiver } from './byte-flow.ts'
+
+// Not an ES import of `node:http`: see `kernel/http/status-codes.ts`.
+const { validateHeaderValue } = process.getBuiltinModule('node:http')
 
 /** A range of something that plain HTTP serves. */
 export interface RangeRequest {
