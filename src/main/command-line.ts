@@ -1,3 +1,4 @@
+import type { DataDirectory } from '@emberglass/edf/node'
 import { Command, InvalidArgumentError } from 'commander'
 import { messageOf } from '../kernel/errors.ts'
 import { passwordVariable } from './edf-node-process.ts'
@@ -6,6 +7,15 @@ import { addIscsiCommands } from './iscsi-commands.ts'
 function wholeNumber(value: string): number {
   if (!/^\d+$/.test(value)) throw new InvalidArgumentError('a whole number is expected.')
   return Number(value)
+}
+
+/** `flash:<directory>` or `hdd:<directory>`, several times. */
+function dataDirectory(value: string, before: DataDirectory[] = []): DataDirectory[] {
+  const [, media, path = ''] = /^(flash|hdd):(.+)$/.exec(value) ?? []
+  if (media !== 'flash' && media !== 'hdd') {
+    throw new InvalidArgumentError('flash:<directory> or hdd:<directory> is expected.')
+  }
+  return [...before, { media, path }]
 }
 
 /** What every command that runs services takes. */
@@ -50,6 +60,11 @@ export async function runCommandLine(argv: readonly string[]): Promise<void> {
       ),
   )
     .option('--no-edf-node', 'do not start the embedded array')
+    .option(
+      '--edf-data-directory <media:directory>',
+      'a data directory of the embedded array, flash:… or hdd:…, several times: copies lie on different ones',
+      dataDirectory,
+    )
     .action(async (options) => {
       const { start } = await import('./start.ts')
       await start(options)
@@ -70,6 +85,11 @@ export async function runCommandLine(argv: readonly string[]): Promise<void> {
     .command('edf-node')
     .description('run the EDF-compatible storage node alone')
     .requiredOption('--directory <directory>', 'where the node keeps its metadata and data')
+    .option(
+      '--data-directory <media:directory>',
+      'where data lie, flash:… or hdd:…, several times: copies lie on different ones (default: in --directory)',
+      dataDirectory,
+    )
     .option('--host <address>', 'the address to listen on', '127.0.0.1')
     .option('--http-port <port>', 'REST over http', wholeNumber, 7717)
     .option('--https-port <port>', 'REST over https', wholeNumber, 7718)

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { DataDirectory } from '@emberglass/edf/node'
 import { BackendError, Misconfigured } from '../kernel/errors.ts'
 import type { Logger } from '../kernel/log.ts'
 import type { Secret } from '../kernel/secret.ts'
@@ -31,6 +32,7 @@ export interface EdfNodeProcess extends AsyncDisposable {
  */
 export async function startEdfNodeProcess(options: {
   directory: string
+  dataDirectories?: readonly DataDirectory[] | undefined
   host: string
   ports: Ports
   password: Secret
@@ -91,11 +93,18 @@ export async function startEdfNodeProcess(options: {
   }
 }
 
-function nodeArguments(options: { directory: string; host: string; ports: Ports }): string[] {
+function nodeArguments(options: {
+  directory: string
+  dataDirectories?: readonly DataDirectory[] | undefined
+  host: string
+  ports: Ports
+}): string[] {
+  const data = options.dataDirectories ?? []
   return [
     join(import.meta.dirname, '..', '..', 'bin', 'emberglass.mjs'),
     'edf-node',
     ...['--directory', options.directory],
+    ...data.flatMap(({ media, path }) => ['--data-directory', `${media}:${path}`]),
     ...['--host', options.host],
     ...['--http-port', String(options.ports.edfHttp)],
     ...['--https-port', String(options.ports.edfHttps)],

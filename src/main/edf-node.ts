@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type EdfNode, type LdapServer, startEdfNode } from '@emberglass/edf/node'
+import { type DataDirectory, type EdfNode, type LdapServer, startEdfNode } from '@emberglass/edf/node'
 import { Misconfigured, messageOf } from '../kernel/errors.ts'
 import { type NodeMessage, passwordVariable } from './edf-node-process.ts'
 import { describeStartError } from './start-errors.ts'
@@ -10,6 +10,7 @@ const stopPatienceMs = 10_000
 
 interface EdfNodeCommand {
   directory: string
+  dataDirectory?: readonly DataDirectory[]
   host: string
   httpPort: number
   httpsPort: number
@@ -66,6 +67,7 @@ export async function runEdfNode(options: EdfNodeCommand): Promise<void> {
 async function start(options: EdfNodeCommand, password: string | undefined): Promise<EdfNode> {
   return startEdfNode({
     directory: options.directory,
+    ...(options.dataDirectory === undefined ? {} : { dataDirectories: options.dataDirectory }),
     host: options.host,
     httpPort: options.httpPort,
     httpsPort: options.httpsPort,

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import type { DataDirectory } from '@emberglass/edf/node'
 import { pino } from 'pino'
 import { Misconfigured, messageOf } from '../kernel/errors.ts'
 import { createLogger } from '../kernel/log.ts'
@@ -24,6 +25,8 @@ export interface StartOptions {
   readonly glanceConf?: string
   readonly database?: string
   readonly edfNode: boolean
+  /** Where the embedded array keeps its data; undefined: in the state directory. */
+  readonly edfDataDirectory?: readonly DataDirectory[]
   readonly logLevel: string
 }
 
@@ -80,6 +83,7 @@ async function startEverything(options: StartOptions, running: AsyncDisposableSt
   const array = options.edfNode
     ? startEdfNodeProcess({
         directory: join(state.path, 'edf'),
+        dataDirectories: options.edfDataDirectory,
         host,
         ports,
         password: state.secrets.edfPassword,

@@ -7,9 +7,10 @@ import type { LdapServer } from './ldap-directory.ts'
 import type { KeyedLocks } from './locks.ts'
 import type { Meters } from './metering/meters.ts'
 import type { VerifiedPasswords } from './password.ts'
+import type { Rebuilds } from './replicas/rebuilds.ts'
+import type { ReplicatedStore } from './replicas/replicated-store.ts'
 import type { Sessions } from './sessions.ts'
 import type { SnapshotClock } from './snapshot-clock.ts'
-import type { ThinStore } from './store/thin-store.ts'
 
 /** Who this system says it is; made at first start and kept. */
 export interface SystemIdentity {
@@ -26,7 +27,8 @@ export interface Portal {
 /** What the resources work with: the node's parts, joined once at start. */
 export interface NodeContext {
   readonly database: Database
-  readonly store: ThinStore
+  readonly store: ReplicatedStore
+  readonly rebuilds: Rebuilds
   readonly usage: StoreUsage
   readonly exports: TargetExports
   readonly meters: Meters

@@ -7,6 +7,8 @@ export type EdfNodeEvent =
   | { readonly kind: 'request'; readonly request: RequestRecord }
   /** Something the node did wrong; the client has had a 500. */
   | { readonly kind: 'failure'; readonly during: string; readonly error: unknown }
+  /** A copy of a volume failed, or could not be built; the others go on. */
+  | { readonly kind: 'replica'; readonly during: string; readonly error: unknown }
   /** The last run did not end cleanly; this was put right. */
   | { readonly kind: 'repaired'; readonly repairs: Repairs }
 
@@ -23,6 +25,7 @@ function lineOf(event: EdfNodeEvent): string {
       return [line, driver && `by ${driver}`, tenant && `in ${tenant}`, message].filter(Boolean).join(', ')
     }
     case 'failure':
+    case 'replica':
       return `${event.during} failed: ${messageOf(event.error)}`
     case 'repaired': {
       const { removed, orphans, grown, restored, missing } = event.repairs

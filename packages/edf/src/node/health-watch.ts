@@ -1,4 +1,5 @@
 import type { NodeContext } from './context.ts'
+import { degradedVolumes } from './resources/copies-view.ts'
 
 /** How often the node looks at itself, milliseconds. */
 const intervalMs = 30_000
@@ -25,6 +26,7 @@ export function checkHealth(node: Watched): void {
   node.database.transaction(() => {
     checkTargets(node)
     checkCapacity(node)
+    checkCopies(node)
   })
 }
 
@@ -64,5 +66,35 @@ function checkCapacity({ alerts, store }: Watched): void {
     })
   } else {
     alerts.settle('CAPACITY_LOW')
+  }
+}
+
+function checkCopies(node: Watched): void {
+  const { alerts, store } = node
+  const missing = store.media.filter(({ failure }) => failure !== undefined)
+  for (const { path, failure } of missing) {
+    alerts.raise({
+      code: 'MEDIUM_FAILED',
+      severity: 'critical',
+      description: `the data directory ${path} is missing: ${failure}`,
+      tenant: '/root',
+      object_path: path,
+    })
+  }
+  alerts.settle(
+    'MEDIUM_FAILED',
+    missing.map(({ path }) => path),
+  )
+  const degraded = degradedVolumes(node)
+  if (degraded > 0) {
+    alerts.raise({
+      code: 'REPLICAS_DEGRADED',
+      severity: 'warning',
+      description: `${degraded} volumes have fewer copies than their replica_count`,
+      tenant: '/root',
+      object_path: '/system',
+    })
+  } else {
+    alerts.settle('REPLICAS_DEGRADED')
   }
 }

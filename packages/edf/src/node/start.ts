@@ -1,7 +1,8 @@
 import { randomBytes, randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { IscsiServer } from '@emberglass/iscsi'
 import { swVersionPattern } from '../versions.ts'
 import { AlertLog } from './alert-log.ts'
@@ -23,6 +24,9 @@ import { KeyedLocks } from './locks.ts'
 import { Meters } from './metering/meters.ts'
 import { hashPassword, VerifiedPasswords, verifyPassword } from './password.ts'
 import { reconcile } from './reconcile.ts'
+import { MediaWatch } from './replicas/media-watch.ts'
+import type { DataDirectory } from './replicas/medium.ts'
+import { openReplicas } from './replicas/open-replicas.ts'
 import { seedDocuments } from './resources/documents.ts'
 import { readSetting, writeSetting } from './resources/settings.ts'
 import { resolveTenant, rootTenant } from './resources/tenants.ts'
@@ -31,7 +35,6 @@ import { allRoutes } from './routes.ts'
 import { Sessions } from './sessions.ts'
 import { SnapshotClock } from './snapshot-clock.ts'
 import { SnapshotScheduler } from './snapshot-scheduler.ts'
-import { ThinStore } from './store/thin-store.ts'
 
 const adminLogin = 'admin'
 
@@ -39,6 +42,11 @@ const adminLogin = 'admin'
 export interface EdfNodeOptions {
   /** Holds all state: metadata, data, certificate, generated password. Made when it is missing, for the owner only. */
   readonly directory: string
+  /**
+   * Where the data lie: copies of a volume on different ones. By default there is one, `hdd`, in `directory` itself; one
+   * that holds data from before stays in use beside those that are named here.
+   */
+  readonly dataDirectories?: readonly DataDirectory[]
   /** Address of the REST interface. */
   readonly host: string
   /** 0 takes any free port. */
@@ -100,7 +108,18 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
     const listener = new RestListener(certificate)
     stack.defer(() => listener.close())
     const ports = await listener.listen(options.host, options.httpPort, options.httpsPort)
-    const store = await openStore(join(options.directory, 'store'))
+    const events = new EventLog(database)
+    stack.defer(() => events.flush())
+    const alerts = new AlertLog(database)
+    const identity = identityOf(database)
+    const { store, rebuilds } = await openReplicas({
+      database,
+      events,
+      alerts,
+      systemUuid: identity.systemUuid,
+      directories: dataDirectories(options),
+      failed: (during, error) => report({ kind: 'replica', during, error }),
+    })
     stack.defer(() => store[Symbol.asyncDispose]())
     const password = await prepareMetadata(database, options)
     const server = new IscsiServer()
@@ -110,11 +129,10 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
     const meters = new Meters()
     const exports = new TargetExports({ database, store, server, meters, portals })
     stack.defer(() => exports.close())
-    const events = new EventLog(database)
-    stack.defer(() => events.flush())
     const context: NodeContext = {
       database,
       store,
+      rebuilds,
       usage: new StoreUsage(store),
       exports,
       meters,
@@ -122,10 +140,10 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
       ldapServers: checkLdapServers(options.ldapServers ?? []),
       passwords: new VerifiedPasswords(),
       events,
-      alerts: new AlertLog(database),
+      alerts,
       locks: new KeyedLocks(),
       snapshotClock: new SnapshotClock(lastSnapshotTime(database)),
-      identity: identityOf(database),
+      identity,
       productVersion,
       startedAt: new Date(),
       portals: twoOf(portals),
@@ -137,6 +155,8 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
       report({ kind: 'repaired', repairs })
     }
     await exports.syncAll()
+    rebuilds.wake()
+    stack.defer(() => rebuilds.stop())
     stack.defer(startHousekeeping(context, report))
     events.record({
       kind: 'system',
@@ -191,13 +211,15 @@ async function prepareDirectory(directory: string): Promise<void> {
   }
 }
 
-async function openStore(directory: string): Promise<ThinStore> {
-  try {
-    return await ThinStore.open({ directory })
-  } catch (error) {
-    const code = error instanceof Error && error.name === 'StoreLockedError' ? 'EDIRLOCKED' : 'EDIRDAMAGED'
-    throw new EdfNodeStartError(code, `cannot open the store ${directory}: ${messageOf(error)}`, error)
-  }
+function dataDirectories(options: EdfNodeOptions): readonly DataDirectory[] {
+  const own: DataDirectory = { path: options.directory, media: 'hdd' }
+  const named = options.dataDirectories ?? []
+  if (named.length === 0) return [own]
+  const paths = new Set(named.map(({ path }) => resolve(path)))
+  if (paths.size < named.length) throw new EdfNodeStartError('EINVAL', 'a data directory is named twice')
+  const hasData = existsSync(join(options.directory, 'store')) && !paths.has(resolve(options.directory))
+  const all = named.map(({ path, media }) => ({ path: resolve(path), media }))
+  return hasData ? [own, ...all] : all
 }
 
 function certificateNames(host: string): string[] {
@@ -290,10 +312,12 @@ function startHousekeeping(context: NodeContext, report: (event: EdfNodeEvent) =
   const failed = (during: string) => (error: unknown) => report({ kind: 'failure', during, error })
   context.meters.start()
   const scheduler = new SnapshotScheduler(context, failed('the schedule of snapshots'))
+  const mediaWatch = new MediaWatch(context.store, failed('the look at the data directories'))
   const stopWatch = startHealthWatch(context, failed('the look at the health'))
   return async () => {
     context.meters.stop()
     stopWatch()
+    await mediaWatch.stop()
     await scheduler.stop()
   }
 }

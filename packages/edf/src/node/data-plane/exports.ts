@@ -9,10 +9,10 @@ import type { StorageInstanceRow, VolumeRow } from '../database/rows.ts'
 import { messageOf } from '../errors.ts'
 import { KeyedLocks } from '../locks.ts'
 import type { Meters } from '../metering/meters.ts'
+import type { ReplicatedStore } from '../replicas/replicated-store.ts'
 import { aclGroups, aclInitiators } from '../resources/acl-policy.ts'
 import type { StoredAuth } from '../resources/auth.ts'
 import { membersOf } from '../resources/initiator-groups.ts'
-import type { ThinStore } from '../store/thin-store.ts'
 import { ExportedDevice } from './exported-device.ts'
 import { portalsOfPool } from './pool-portals.ts'
 import { rateLimitsOf } from './rate-limits.ts'
@@ -47,7 +47,7 @@ interface Export {
  */
 export class TargetExports {
   readonly #database: Database
-  readonly #store: ThinStore
+  readonly #store: ReplicatedStore
   readonly #server: IscsiServer
   readonly #exports = new Map<string, Export>()
   readonly #failures = new Map<string, string>()
@@ -59,7 +59,7 @@ export class TargetExports {
 
   constructor(parts: {
     readonly database: Database
-    readonly store: ThinStore
+    readonly store: ReplicatedStore
     readonly server: IscsiServer
     readonly meters: Meters
     /** All there are; pools choose among them. */

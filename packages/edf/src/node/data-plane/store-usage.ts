@@ -1,4 +1,4 @@
-import type { ThinStore } from '../store/thin-store.ts'
+import type { ReplicatedStore } from '../replicas/replicated-store.ts'
 
 /** Listing the store takes at most this share of the time. */
 const share = 0.05
@@ -8,11 +8,11 @@ const share = 0.05
  * proportion to what it cost: a small store is asked anew each time, a large one a few times a second.
  */
 export class StoreUsage {
-  readonly #store: Pick<ThinStore, 'list'>
+  readonly #store: Pick<ReplicatedStore, 'list'>
   #bytes: ReadonlyMap<string, number> = new Map()
   #validUntil = 0
 
-  constructor(store: Pick<ThinStore, 'list'>) {
+  constructor(store: Pick<ReplicatedStore, 'list'>) {
     this.#store = store
   }
 

@@ -124,4 +124,13 @@ export const migrations: readonly string[] = [
   ALTER TABLE snapshot ADD COLUMN policy TEXT NOT NULL DEFAULT '';
   ALTER TABLE app_snapshot ADD COLUMN policy TEXT NOT NULL DEFAULT '';
   `,
+  `
+  CREATE TABLE medium (id TEXT PRIMARY KEY, path TEXT NOT NULL, kind TEXT NOT NULL) STRICT;
+
+  CREATE TABLE copy (
+    store_id TEXT NOT NULL, medium TEXT NOT NULL REFERENCES medium (id), state TEXT NOT NULL,
+    resync TEXT NOT NULL DEFAULT '[]', PRIMARY KEY (store_id, medium)
+  ) STRICT;
+  CREATE INDEX copy_medium ON copy (medium);
+  `,
 ]

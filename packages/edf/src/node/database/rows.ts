@@ -75,6 +75,23 @@ export interface VolumeRow {
   restore_point: string
 }
 
+/** A data directory that the node has, or had. */
+export interface MediumRow {
+  id: string
+  path: string
+  kind: 'flash' | 'hdd'
+}
+
+/** A copy of a volume, and of its snapshots, on a medium. */
+export interface CopyRow {
+  store_id: string
+  medium: string
+  /** `stale`: it has missed something, and is built anew. */
+  state: 'current' | 'stale'
+  /** Pages of 63 MiB in which it may differ after a crash, as JSON. */
+  resync: string
+}
+
 export interface AppSnapshotRow {
   seq: number
   id: string

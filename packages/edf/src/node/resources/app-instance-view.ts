@@ -14,6 +14,7 @@ import type {
 } from '../database/rows.ts'
 import { aclPaths } from './acl-policy.ts'
 import { authView } from './auth.ts'
+import { copiesView, worst } from './copies-view.ts'
 import { appInstancePath, noReference, storageInstancePath, volumePath } from './locate.ts'
 import { policyView } from './performance-policy.ts'
 import { snapshotPoliciesOf } from './snapshot-policies.ts'
@@ -54,8 +55,8 @@ export function appInstanceViews(node: NodeContext, rows: readonly AppInstanceRo
       descr: row.descr,
       admin_state: row.admin_state,
       op_state: '',
-      health: failed.length > 0 ? 'critical' : 'ok',
-      causes: failed.flatMap((child) => child.causes ?? []),
+      health: worst(children.map((child) => child.health)),
+      causes: children.flatMap((child) => child.causes ?? []),
       deployment_state: failed.length > 0 ? 'degraded' : 'deployed',
       access_control_mode: row.access_control_mode,
       repair_priority: row.repair_priority,
@@ -102,14 +103,18 @@ export function storageInstanceViews(
     const status = node.exports.status(row.uuid)
     const failed = status.state === 'failed'
     const portals = portalsByPool.get(row.ip_pool) ?? []
+    const volumes = [...(byOwner.get(row.uuid) ?? [])].flatMap((index) => views[index] ?? [])
+    const causes = volumes.flatMap((volume) =>
+      (volume.causes ?? []).map((cause) => `${volume.name}: ${cause}`),
+    )
     return {
       path,
       name: row.name,
       uuid: row.uuid,
       admin_state: row.admin_state,
       op_state: status.state,
-      health: failed ? 'critical' : 'ok',
-      causes: failed ? [status.cause] : [],
+      health: failed ? 'critical' : worst(volumes.map((volume) => volume.health)),
+      causes: failed ? [status.cause, ...causes] : causes,
       deployment_state: failed ? 'failed' : 'deployed',
       service_configuration: row.service_configuration,
       access_control_mode: row.access_control_mode,
@@ -124,7 +129,7 @@ export function storageInstanceViews(
       auth: authView(JSON.parse(row.auth), `${path}/auth`),
       active_initiators: [...node.exports.initiatorsOf(row.uuid)],
       active_storage_nodes: [{ path: storageNodePath(node) }],
-      volumes: [...(byOwner.get(row.uuid) ?? [])].flatMap((index) => views[index] ?? []),
+      volumes,
     }
   })
 }
@@ -160,13 +165,7 @@ export function volumeViews(
       replica_count: row.replica_count,
       placement_mode: row.placement_mode,
       placement_policy: placement,
-      op_state: 'available',
-      op_status: 'none',
-      availability_state: 'available',
-      recovery_state: '',
-      storage_state: '',
-      health: 'ok',
-      causes: [],
+      ...copiesView(node, row),
       deployment_state: 'deployed',
       restore_point: row.restore_point,
       effective_size: usedBytes,

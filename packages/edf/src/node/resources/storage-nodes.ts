@@ -7,7 +7,7 @@ import type { ApiRequest, Route } from '../http/route.ts'
 import { storageNodePath } from './app-instance-view.ts'
 import { storageInstancePath, volumePath } from './locate.ts'
 
-/** Drives and the like: what a machine of an array has, and this process cannot see. */
+/** Drives and the like. The data directories are `hdds` and `flash_devices`; the others this process cannot see. */
 const parts = ['nics', 'hdds', 'boot_drives', 'flash_devices', 'nvm_flash_devices', 'psus']
 
 /** The one machine that this is. */
@@ -58,8 +58,7 @@ export function storageNodeRoutes(node: NodeContext): Route[] {
         path: `/storage_nodes/:uuid/${part}`,
         summary: `List ${part} of a storage node`,
         handle: (request) => {
-          required(request)
-          const { items, page } = listOf(request, [])
+          const { items, page } = listOf(request, drives(node, required(request).path, part))
           return { data: items, page }
         },
       },
@@ -68,7 +67,10 @@ export function storageNodeRoutes(node: NodeContext): Route[] {
         path: `/storage_nodes/:uuid/${part}/:id`,
         summary: `Read one of the ${part} of a storage node`,
         handle: (request) => {
-          throw notFound(`${required(request).path}/${part}/${request.param('id')}`)
+          const { path } = required(request)
+          const drive = drives(node, path, part).find(({ id }) => id === request.param('id'))
+          if (drive === undefined) throw notFound(`${path}/${part}/${request.param('id')}`)
+          return { data: drive, path: drive.path }
         },
       },
     ]),
@@ -81,6 +83,22 @@ export function storageNodeRoutes(node: NodeContext): Route[] {
   ]
 }
 
+/** The data directories of a kind, as drives. */
+function drives(node: NodeContext, path: string, part: string) {
+  const kind = part === 'hdds' ? 'hdd' : part === 'flash_devices' ? 'flash' : undefined
+  return node.store.media
+    .filter((medium) => medium.kind === kind)
+    .map((medium) => ({
+      path: `${path}/${part}/${medium.id}`,
+      id: medium.id,
+      slot_label: medium.path,
+      health: medium.failure === undefined ? 'ok' : 'critical',
+      op_state: medium.failure === undefined ? 'active' : 'failed',
+      size: medium.store?.usage().totalBytes ?? 0,
+      causes: medium.failure === undefined ? [] : [medium.failure],
+    }))
+}
+
 function storageNodeView(node: NodeContext): StorageNode {
   const path = storageNodePath(node)
   const { totalBytes, freeBytes } = node.store.usage()
@@ -90,6 +108,11 @@ function storageNodeView(node: NodeContext): StorageNode {
      LIMIT 1000`,
   )
   const instances = new Set(volumes.map(({ ai, si }) => storageInstancePath(ai, si)))
+  const { media } = node.store
+  const causes = media.flatMap((medium) =>
+    medium.failure === undefined ? [] : [`the data directory ${medium.path} is missing: ${medium.failure}`],
+  )
+  const health = causes.length > 0 ? 'warning' : 'ok'
   const states = { network: 'ok', voltage: 'ok', temperature: 'ok', power: 'ok', fan: 'ok', health: 'ok' }
   return {
     path,
@@ -98,13 +121,13 @@ function storageNodeView(node: NodeContext): StorageNode {
     admin_state: 'online',
     op_state: 'online',
     op_status: '',
-    health: 'ok',
-    hw_health: 'ok',
+    health,
+    hw_health: health,
     sw_health: 'ok',
     hw_state: 'ok',
     sw_state: 'ok',
-    causes: [],
-    type: 'hybrid',
+    causes,
+    type: media.every(({ kind }) => kind === 'flash') ? 'all_flash' : 'hybrid',
     model: 'EDF node',
     vendor: 'Emberglass',
     serial_no: node.identity.nodeUuid,
@@ -123,11 +146,11 @@ function storageNodeView(node: NodeContext): StorageNode {
     compression_ratio: '1.0',
     disconnected: false,
     last_reboot_timestamp: String(Math.floor(node.startedAt.getTime() / 1000)),
-    op_progress: {},
+    op_progress: node.rebuilds.progress === undefined ? {} : { rebuild: { ...node.rebuilds.progress } },
     subsystem_states: { path: `${path}/subsystem_states`, ...states, causes: [] },
     subsystem_health: [],
-    hdds: [],
-    flash_devices: [],
+    hdds: drives(node, path, 'hdds'),
+    flash_devices: drives(node, path, 'flash_devices'),
     nvm_flash_devices: [],
     boot_drives: [],
     nics: [],

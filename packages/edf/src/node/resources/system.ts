@@ -5,6 +5,7 @@ import type { NodeContext } from '../context.ts'
 import { notFound, validationFailed } from '../errors.ts'
 import { listOf } from '../http/list.ts'
 import type { ApiRequest, Route } from '../http/route.ts'
+import { systemCauses } from './copies-view.ts'
 import { readSetting, writeSetting } from './settings.ts'
 
 const gib = 1024 ** 3
@@ -155,11 +156,14 @@ function networkRoutes(node: NodeContext): Route[] {
 }
 
 function systemView(node: NodeContext, settings: SystemSettings, traits: VersionTraits): System {
-  const { totalBytes, freeBytes } = node.store.usage()
-  const provisioned = node.database.get<{ total: number | null }>(
-    `SELECT sum(size_gib) AS total FROM volume WHERE state = 'ready'`,
+  const { totalBytes, freeBytes, flashTotalBytes, flashFreeBytes } = node.store.usage()
+  const causes = systemCauses(node)
+  const provisioned = node.database.get<{ total: number | null; flash: number | null }>(
+    `SELECT sum(size_gib) AS total, sum(CASE placement_mode WHEN 'all_flash' THEN size_gib END) AS flash
+     FROM volume WHERE state = 'ready'`,
   )
   const provisionedBytes = (provisioned?.total ?? 0) * gib
+  const flashBytes = (provisioned?.flash ?? 0) * gib
   const servers = settings.ntpServers ?? []
   return {
     path: '/system',
@@ -168,17 +172,17 @@ function systemView(node: NodeContext, settings: SystemSettings, traits: Version
     sw_version: node.productVersion,
     build_version: `${node.productVersion}-emberglass`,
     op_state: 'running',
-    health: 'ok',
-    causes: [],
+    health: causes.length > 0 ? 'warning' : 'ok',
+    causes,
     total_capacity: totalBytes,
     available_capacity: freeBytes,
     total_provisioned_capacity: provisionedBytes,
     hybrid_total_capacity: totalBytes,
     hybrid_available_capacity: freeBytes,
-    hybrid_provisioned_capacity: provisionedBytes,
-    all_flash_total_capacity: 0,
-    all_flash_available_capacity: 0,
-    all_flash_provisioned_capacity: 0,
+    hybrid_provisioned_capacity: provisionedBytes - flashBytes,
+    all_flash_total_capacity: flashTotalBytes,
+    all_flash_available_capacity: flashFreeBytes,
+    all_flash_provisioned_capacity: flashBytes,
     l3_enabled: false,
     callhome_enabled: settings.callhome_enabled ?? false,
     compression_enabled: settings.compression_enabled ?? false,

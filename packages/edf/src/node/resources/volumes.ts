@@ -128,6 +128,7 @@ async function update(node: NodeContext, located: LocatedVolume, request: ApiReq
     placement,
     volume.seq,
   )
+  node.rebuilds.wake(volume.store_id)
   if (sizeGib === volume.size_gib) return
   try {
     await node.store.resize(volume.store_id, sizeGib * gib)

@@ -55,6 +55,8 @@ export interface ThinStoreOptions {
    * of the process if the next one has the same. Default: what the system says; where it says nothing, they do not.
    */
   readonly bootId?: string
+  /** Starts without work in the background: `resume` begins it. Default: false. */
+  readonly paused?: boolean
 }
 
 /** One line of `list`. */
@@ -146,6 +148,7 @@ export class ThinStore implements AsyncDisposable {
         await directory.sync()
         const store = new ThinStore(catalog, directory, options)
         await store.#recover()
+        if (options.paused !== true) store.resume()
         return store
       } catch (error) {
         await directory.close()
@@ -155,6 +158,20 @@ export class ThinStore implements AsyncDisposable {
       catalog[Symbol.dispose]()
       throw error
     }
+  }
+
+  /** Begins the work in the background, of a store that was opened paused. */
+  resume(): void {
+    this.#spaceReturn.start()
+  }
+
+  /**
+   * Where writes to a volume may have been under way when the last process died: numbers of its pages of 63 MiB. Until
+   * `resume` the store keeps them; afterwards it settles them.
+   */
+  doubtful(id: string): readonly number[] {
+    const entry = this.#graph.entries.get(id)
+    return entry === undefined ? [] : entry.layer.chain().flatMap((layer) => [...this.#doubtsOf(layer)])
   }
 
   /**
@@ -332,6 +349,10 @@ export class ThinStore implements AsyncDisposable {
     if (errors.length > 0) throw new AggregateError(errors, 'some volumes could not be flushed')
   }
 
+  #doubtsOf(layer: Layer): readonly number[] {
+    return this.#graph.doubtful.has(layer) ? layer.marks.doubtful : []
+  }
+
   get #scanHost(): ScanHost {
     return {
       writerOf: ({ writer }) => (writer === undefined ? undefined : this.#opened.get(writer.id)),
@@ -366,7 +387,6 @@ export class ThinStore implements AsyncDisposable {
     for (const layer of this.#graph.layers.values()) this.#space.adopt(layer.usedBlocks)
     this.#graph.onGone = (layer) => this.#space.give(layer.usedBlocks)
     this.#graph.mark(false)
-    this.#spaceReturn.start()
   }
 
   /** Makes durable what a killed process has acknowledged of one layer. */
