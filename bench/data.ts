@@ -135,14 +135,14 @@ export async function attach(api: Api, id: string): Promise<{ portal: string; iq
   return { portal: connection.target_portal, iqn: connection.target_iqn, lun: connection.target_lun }
 }
 
-async function makeRandom(path: string, mebibytes: number): Promise<void> {
+export async function makeRandom(path: string, mebibytes: number): Promise<void> {
   await using file = await open(path, 'w')
   const chunk = new Uint8Array(8 * MiB)
   for (let done = 0; done < mebibytes; done += 8) await file.write(randomFillSync(chunk))
   await file.datasync()
 }
 
-async function hashFile(path: string): Promise<void> {
+export async function hashFile(path: string): Promise<void> {
   const hash = createHash('sha512')
   for await (const chunk of createReadStream(path, { highWaterMark: MiB })) hash.update(chunk)
   hash.digest()

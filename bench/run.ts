@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: what Emberglass reaches on this machine, beside what bounds it or a peer, in one run.
- * `npm run bench -- start data iscsi memory requests pages array` picks parts; BENCH_MIB sets the size of the image,
+ * `npm run bench -- start data images iscsi memory requests pages array` picks parts; BENCH_MIB sets the size of the image,
  * BENCH_VOLUMES the length of the array's list.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -10,6 +10,7 @@ import { apiOf } from '../test/support/api.ts'
 import { startInstance } from '../test/support/instance.ts'
 import { benchArray } from './array.ts'
 import { benchData, benchMemory, residentMiB } from './data.ts'
+import { benchImages } from './images.ts'
 import { benchIscsi } from './iscsi.ts'
 import { benchPages } from './pages.ts'
 import { benchRequests } from './requests.ts'
@@ -51,6 +52,7 @@ try {
   }
   if (wanted('array')) printTable('Array', await benchArray(join(directory, 'array'), volumes))
   if (wanted('data')) printTable('Data', await benchData(instance, directory, mebibytes))
+  if (wanted('images')) printTable('Images', await benchImages(directory, mebibytes))
   if (wanted('iscsi')) printTable('iSCSI', await benchIscsi(instance))
   if (wanted('memory')) printTable('Memory', await benchMemory(instance, 4))
   if (wanted('requests')) printTable('Requests', await benchRequests(instance, await apiOf(instance)))
