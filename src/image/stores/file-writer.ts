@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises'
-import { type Bytes, giveBack, MiB, regrouped } from '../../kernel/bytes.ts'
+import { type Bytes, giveBack, MiB } from '../../kernel/bytes.ts'
 import type { Call } from '../../kernel/call.ts'
 
 /** Bytes that are handed to the kernel in one call. */
@@ -9,7 +9,7 @@ const syncEveryBytes = 64 * MiB
 
 /**
  * Writes a stream to a file while the next chunks arrive: one write is in flight, and one sync behind it.
- * @param options.zeroChunkBytes stretches of that many bytes that are all zero are left out of the file
+ * @param options.zeroChunkBytes stretches between multiples of that many bytes that are all zero are left out of the file
  * @returns the file's length in bytes; it is not synced yet
  * @throws what the data's iteration throws, the signal's reason, or the file system's error
  */
@@ -20,9 +20,9 @@ export async function writeFile(
   options: { zeroChunkBytes: number | undefined },
 ): Promise<number> {
   const zeroes = options.zeroChunkBytes === undefined ? undefined : Buffer.alloc(options.zeroChunkBytes)
-  const source = zeroes === undefined ? data : regrouped(data, zeroes.byteLength)
   let batch: Uint8Array[] = []
   let batchLength = 0
+  let batchStart = 0
   let position = 0
   let unsynced = 0
   let writing: Promise<void> | undefined
@@ -33,8 +33,9 @@ export async function writeFile(
   }
 
   const writeBatch = async (): Promise<void> => {
+    if (batchLength === 0) return
     await writing
-    if (batch.length > 0) writing = quietly(writeAll(file, batch, position - batchLength))
+    writing = quietly(writeAll(file, batch, batchStart))
     unsynced += batchLength
     batch = []
     batchLength = 0
@@ -48,18 +49,17 @@ export async function writeFile(
 
   try {
     call.signal.throwIfAborted()
-    for await (const chunk of source) {
+    for await (const chunk of data) {
       call.signal.throwIfAborted()
-      const isZero =
-        zeroes !== undefined && zeroes.compare(chunk, 0, chunk.byteLength, 0, chunk.byteLength) === 0
-      if (isZero) {
-        await writeBatch()
-        position += chunk.byteLength
-        continue
+      const { byteLength } = chunk
+      const parts = zeroes === undefined ? [{ offset: 0, bytes: chunk }] : dataIn(chunk, position, zeroes)
+      for (const { offset, bytes } of parts) {
+        if (position + offset !== batchStart + batchLength) await writeBatch() // behind a hole
+        if (batchLength === 0) batchStart = position + offset
+        batch.push(bytes)
+        batchLength += bytes.byteLength
       }
-      batch.push(chunk)
-      batchLength += chunk.byteLength
-      position += chunk.byteLength
+      position += byteLength
       if (batchLength >= batchBytes) await writeBatch()
     }
     await writeBatch()
@@ -70,6 +70,32 @@ export async function writeFile(
   } finally {
     await Promise.allSettled([writing, syncing]) // the caller closes the file
   }
+}
+
+/** The parts of a chunk that are not stretches of zeroes; the chunk itself when it has none. */
+function dataIn(
+  chunk: Uint8Array,
+  position: number,
+  zeroes: Buffer,
+): readonly { readonly offset: number; readonly bytes: Uint8Array }[] {
+  const parts: { offset: number; bytes: Uint8Array }[] = []
+  let start = 0
+  const endPart = (end: number) => {
+    if (end > start) parts.push({ offset: start, bytes: chunk.subarray(start, end) })
+  }
+  for (let at = 0; at < chunk.byteLength; ) {
+    const untilNext = zeroes.byteLength - ((position + at) % zeroes.byteLength)
+    const end = Math.min(chunk.byteLength, at + untilNext)
+    if (zeroes.compare(chunk, at, end, 0, end - at) === 0) {
+      endPart(at)
+      start = end
+    }
+    at = end
+  }
+  if (start === 0) return [{ offset: 0, bytes: chunk }]
+  endPart(chunk.byteLength)
+  if (parts.length === 0) giveBack(chunk)
+  return parts
 }
 
 async function writeAll(file: FileHandle, chunks: readonly Uint8Array[], position: number): Promise<void> {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { mkdtemp, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { pathToFileURL } from 'node:url'
-import { type Bytes, MiB } from '../../kernel/bytes.ts'
+import { type Bytes, KiB, MiB } from '../../kernel/bytes.ts'
 import { uncancelled } from '../../kernel/call.ts'
 import { BackendError, Invalid, Misconfigured, NoCapacity } from '../../kernel/errors.ts'
 import { imageStoreConformance } from '../image-store.conformance.ts'
@@ -36,7 +36,7 @@ imageStoreConformance('file store', directoryStore)
 imageStoreConformance('file store, thin', () => directoryStore({ thinProvisioning: true }))
 
 async function* repeated(chunk: Uint8Array, times: number): Bytes {
-  for (let index = 0; index < times; index += 1) yield chunk
+  for (let index = 0; index < times; index += 1) yield new Uint8Array(chunk)
 }
 
 test('a thin file takes no space for zeroes and has the right length', async () => {
@@ -51,6 +51,30 @@ test('a thin file takes no space for zeroes and has the right length', async () 
   const { size, blocks } = await stat(new URL(location))
   assert.equal(size, 32 * MiB)
   assert.ok(blocks * 512 < MiB, `${blocks} blocks are allocated`)
+})
+
+test('a thin file has its data where it was, whatever pieces it came in', async () => {
+  await using subject = await directoryStore({ thinProvisioning: true })
+  const image = Buffer.alloc(3 * MiB + 100)
+  for (const [start, end] of [
+    [0, 10],
+    [200 * KiB, 201 * KiB],
+    [MiB - 1, MiB + 1],
+    [2 * MiB, 2 * MiB + 512 * KiB],
+    [3 * MiB + 99, 3 * MiB + 100],
+  ] as const) {
+    image.fill(7, start, end)
+  }
+  for (const pieceBytes of [MiB, 64 * KiB, 100_000, 5 * MiB]) {
+    const pieces = async function* () {
+      for (let at = 0; at < image.byteLength; at += pieceBytes)
+        yield Buffer.from(image.subarray(at, at + pieceBytes))
+    }
+    const { location } = await subject.store.put(randomUUID(), pieces(), undefined, uncancelled())
+    assert.ok((await readFile(new URL(location))).equals(image), `in pieces of ${pieceBytes} bytes`)
+    const { blocks } = await stat(new URL(location))
+    assert.ok(blocks * 512 < 2 * MiB, `${blocks} blocks are allocated in pieces of ${pieceBytes} bytes`)
+  }
 })
 
 test('a location outside the directory is refused, also through a link', async () => {
