@@ -30,11 +30,11 @@ export function createBackupJob(block: Block): JobDefinition<CreateBackupPayload
       const backup = await findBackup(block.db, payload.backupId)
       if (backup?.status !== 'creating') return await undo(payload, backup, job)
       if (job.state !== undefined) throw new Interrupted()
-      await job.save({ begun: true })
       if ((await usableBackupHost(block, block.db, backup.availability_zone)) === undefined) {
         throw new NotScheduled('No backup service is available.', { left: 'nothing' })
       }
       const driver = await block.backups.ready(backup.handler, job.signal)
+      await job.save({ begun: true })
       notifyBackup(job.log, 'create.start', backup)
       using wanted = whileWanted(job.signal, async () => {
         return (await findBackup(block.db, backup.id))?.status === 'creating'

@@ -40,6 +40,8 @@ class Handler {
   readonly driver: BackupDriver
   state: 'starting' | 'up' | 'down' = 'starting'
   failure = 'it is starting'
+  /** Set when it is worth another try soon: the target may just be starting. */
+  retryAfterMs: number | undefined
   #attempt: Promise<void> | undefined
 
   constructor(key: string, driver: BackupDriver) {
@@ -66,6 +68,7 @@ class Handler {
       if (signal.aborted) return
       this.state = 'down'
       this.failure = messageOf(error)
+      this.retryAfterMs = error instanceof BackendError ? error.retryAfterMs : undefined
       log.error({ driver: this.key, error: this.failure }, 'backup driver did not start, will be tried again')
     }
     onChange()
@@ -155,6 +158,7 @@ export function createBackupHandlers(options: {
       if (handler.state === 'up') return handler.driver
       throw new BackendError(`The backup driver ${handler.key} is down: ${handler.failure}`, {
         left: 'nothing',
+        ...(handler.retryAfterMs === undefined ? {} : { retryAfterMs: handler.retryAfterMs }),
       })
     },
 

@@ -55,6 +55,7 @@ export function restoreBackupJob(block: Block): JobDefinition<RestorePayload> {
       if (volume?.status !== 'restoring-backup') return await releaseRestoring(block, block.db, volumeId)
       if (backup === undefined) throw new NotFound(`Backup ${backupId} could not be found.`)
       if (job.state !== undefined) throw new Interrupted()
+      await block.backups.ready(backup.handler, job.signal)
       await job.save({ begun: true })
       notifyBackup(job.log, 'restore.start', backup)
       const status = backup.status
