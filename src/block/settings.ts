@@ -1,5 +1,14 @@
 import type { Config } from '../kernel/config/config.ts'
-import { boolean, float, integer, list, optionalText, seconds, text } from '../kernel/config/options.ts'
+import {
+  boolean,
+  float,
+  integer,
+  list,
+  optionalText,
+  seconds,
+  secret,
+  text,
+} from '../kernel/config/options.ts'
 import { Misconfigured } from '../kernel/errors.ts'
 import { defaultRules, type SchedulerRules, unknownNames } from './scheduler/schedule.ts'
 
@@ -212,6 +221,25 @@ function readCors(config: Config) {
   return config.read('cors', corsOptions)
 }
 
+const keyManagerOptions = {
+  backend: text('backend', {
+    help: "Where keys of encrypted volumes come from: castellan's ConfKeyManager, by its class or as conf.",
+  }),
+  fixedKey: secret('fixed_key', {
+    help: 'The one key of the ConfKeyManager, in hexadecimal; compute services are given the same.',
+  }),
+}
+
+/** @throws Misconfigured for a ConfKeyManager without a key */
+function readFixedKey(config: Config): boolean {
+  const { backend, fixedKey } = config.read('key_manager', keyManagerOptions)
+  if (backend !== 'conf' && !backend.endsWith('ConfKeyManager')) return false
+  if (fixedKey !== undefined) return true
+  throw new Misconfigured('[key_manager] fixed_key: the ConfKeyManager needs a key.', {
+    details: { option: 'fixed_key' },
+  })
+}
+
 /** What `cinder.conf` says outside the sections of backends. */
 export interface BlockSettings extends ReturnType<typeof readDefaults> {
   readonly wwwAuthenticateUri: string
@@ -219,6 +247,8 @@ export interface BlockSettings extends ReturnType<typeof readDefaults> {
   readonly maxRequestBodyBytes: number
   readonly disableByFilePath: string | undefined
   readonly cors: CorsSettings
+  /** Whether castellan's ConfKeyManager, and its key, are configured. */
+  readonly hasFixedKey: boolean
 }
 
 function readDefaults(config: Config) {
@@ -233,6 +263,7 @@ export function readBlockSettings(config: Config): BlockSettings {
     ...config.read('oslo_middleware', middlewareOptions),
     ...config.read('healthcheck', healthcheckOptions),
     cors: readCors(config),
+    hasFixedKey: readFixedKey(config),
     scheduler: schedulerRules(defaults),
   }
 }

@@ -14,11 +14,11 @@ import type { WireHints } from '../scheduler/hints.ts'
 import { sizeLimitProblem } from '../scheduler/pools.ts'
 import { lockSnapshot, type SnapshotRow } from '../snapshots/queries.ts'
 import { defaultType } from '../types/default.ts'
-import { refuseEncrypted } from '../types/encryption.ts'
 import { getType, getTypeByIdOrName, stringMapOf, type TypeRow } from '../types/queries.ts'
 import { booleanOf } from '../validation.ts'
 import { chooseZone } from '../zones.ts'
 import { emptyVolume } from './empty-volume.ts'
+import { keyOfNewVolume, type SourceBytes } from './encryption-key.ts'
 import { checkImage, showImage } from './image-source.ts'
 import { getVolume, insertVolume, lockVolume, type VolumeRow, type VolumeWithType } from './queries.ts'
 import type { CreateVolume } from './schemas.ts'
@@ -69,7 +69,7 @@ export async function createVolume(
     const sizeGib = sizeOf(body, origin)
     if (source.kind === 'image') checkImage(source.image, sizeGib)
     const type = await typeOf()
-    await refuseEncrypted(transaction, type)
+    const keyId = await keyOfNewVolume(block, transaction, type, bytesOf(origin))
     await checkSourceType(block, transaction, origin, type)
     const extraSpecs = stringMapOf(type.extra_specs)
     const problem = sizeLimitProblem(sizeGib, extraSpecs)
@@ -102,6 +102,7 @@ export async function createVolume(
       multiattach: /^<is>\s+true$/i.test(extraSpecs['multiattach'] ?? '') ? 1 : 0,
       metadata: JSON.stringify(body.metadata ?? {}),
       image_metadata: origin?.imageMetadata ?? null,
+      encryption_key_id: keyId,
       created_at: block.now().toISOString(),
     })
     const payload: CreateVolumePayload = {
@@ -120,6 +121,13 @@ export async function createVolume(
       ...inserted,
       volume_type_name: type.name,
       consistency_group_id: isConsistencyGroup ? inserted.group_id : null,
+    }
+
+    function bytesOf(from: Origin | undefined): SourceBytes {
+      if (from !== undefined) return { kind: 'copy', what: from.what, keyId: from.encryptionKeyId }
+      if (source.kind === 'image') return { kind: 'image', image: source.image }
+      // a restore writes what a backup holds, which may be of any kind
+      return more.restoring === undefined ? { kind: 'none' } : { kind: 'copy', what: 'backup', keyId: null }
     }
 
     async function typeOf(): Promise<TypeRow> {
@@ -222,6 +230,7 @@ interface Origin {
   readonly zone: string | null
   readonly bootable: number
   readonly imageMetadata: string | null
+  readonly encryptionKeyId: string | null
 }
 
 async function lockSource(
@@ -257,6 +266,7 @@ async function lockSource(
     zone: volume.availability_zone,
     bootable: volume.bootable,
     imageMetadata: volume.image_metadata,
+    encryptionKeyId: (snapshot ?? volume).encryption_key_id,
   }
 }
 
@@ -271,7 +281,13 @@ async function lockBackupSource(
       `Invalid backup: Originating backup status must be one of 'available' values, it is ${backup.status}.`,
     )
   }
-  const nothing = { typeId: null, zone: null, bootable: 0, imageMetadata: null }
+  const nothing = {
+    typeId: null,
+    zone: null,
+    bootable: 0,
+    imageMetadata: null,
+    encryptionKeyId: backup.encryption_key_id,
+  }
   return { what: 'backup', sizeGib: backup.size_gib, ...nothing }
 }
 

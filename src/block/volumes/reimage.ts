@@ -1,5 +1,5 @@
 import { zeroRange } from '@emberglass/iscsi'
-import { Conflict, messageOf, StorageError } from '../../kernel/errors.ts'
+import { Conflict, Invalid, messageOf, StorageError } from '../../kernel/errors.ts'
 import { defineJob, type JobDefinition } from '../../kernel/jobs/job-queue.ts'
 import { attachmentsOf } from '../attachments/queries.ts'
 import { type Block, enqueue } from '../context.ts'
@@ -42,6 +42,9 @@ export async function reimageVolume(
     }
     if ((await attachmentsOf(transaction, id)).length > 1) {
       throw new Conflict(`Volume ${id} has several attachments: it cannot be reimaged.`)
+    }
+    if (volume.encryption_key_id !== null) {
+      throw new Invalid(`Volume ${id} is encrypted: an image is not written over it.`)
     }
     checkImage(image, volume.size_gib)
     await updateVolume(transaction, id, {

@@ -8,6 +8,7 @@ import type { BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
 import { getType, stringMapOf } from '../types/queries.ts'
 import { booleanOf, type LaxBoolean } from '../validation.ts'
+import { keyProperties } from './encryption-key.ts'
 import { getVolume, lockVolume, updateVolume, type VolumeRow } from './queries.ts'
 
 /** What `os-volume_upload_image` has under its key. */
@@ -62,6 +63,7 @@ export async function uploadToImage(
   await block.images.create(
     {
       ...customProperties(block, volume),
+      ...keyProperties(volume),
       id: imageId,
       name: body.image_name,
       disk_format: diskFormat,

@@ -8,10 +8,10 @@ import { claimQuota } from '../../quotas/limits.ts'
 import { poolCandidates } from '../../scheduler/candidates.ts'
 import { sizeLimitProblem } from '../../scheduler/pools.ts'
 import { schedule } from '../../scheduler/schedule.ts'
-import { refuseEncrypted } from '../../types/encryption.ts'
 import { getTypeByIdOrName, stringMapOf, typeFacts } from '../../types/queries.ts'
 import { typeDifferences, type VolumeTypeFacts } from '../../volume-driver.ts'
 import { backendVolume } from '../backend-facts.ts'
+import { refuseEncryptionChange } from '../encryption-key.ts'
 import { findVolume, lockVolume, snapshotsOfVolume, updateVolume, type VolumeRow } from '../queries.ts'
 import { notMigrating } from './migrate.ts'
 import { moveOf, moveVolume, undoMove } from './move.ts'
@@ -37,7 +37,7 @@ export async function retypeVolume(
     const volume = await lockVolume(transaction, request, id)
     authorize(request.identity, 'volume:retype', volume.project_id)
     const type = await getTypeByIdOrName(transaction, request, wanted.type)
-    await refuseEncrypted(transaction, type)
+    await refuseEncryptionChange(transaction, volume, type)
     const refuse = (why: string) =>
       new InvalidState(
         `Invalid volume: Retype needs volume ${id} to be in available or in-use state, not be part of an active migration or a group, and the new type to be another one: ${why}.`,
