@@ -24,8 +24,8 @@ export interface Backend {
   readonly host: string
   readonly availabilityZone: string
   readonly reservedPercentage: number
-  /** `max_over_subscription_ratio`; `auto` counts as 20. */
-  readonly overSubscriptionRatio: number
+  /** `max_over_subscription_ratio`. */
+  readonly overSubscriptionRatio: number | 'auto'
   /** What the scheduler evaluates for each volume; the driver's own unless `cinder.conf` has one. */
   readonly filterFunction: string | undefined
   readonly goodnessFunction: string | undefined
@@ -112,7 +112,7 @@ class RunningBackend implements Backend {
   readonly host: string
   readonly availabilityZone: string
   readonly reservedPercentage: number
-  readonly overSubscriptionRatio: number
+  readonly overSubscriptionRatio: number | 'auto'
   readonly filterFunction: string | undefined
   readonly goodnessFunction: string | undefined
   readonly extraCapabilities: Readonly<Record<string, unknown>>
@@ -271,7 +271,6 @@ function configure(name: string, options: Parameters<typeof createBackends>[0]):
   const { config, settings } = options
   const inherit = ['backend_defaults']
   const common = config.read(name, backendOptions, inherit)
-  const ratio = Number(common.overSubscriptionRatio)
   const volumeBackendName = common.volumeBackendName ?? name
   return new RunningBackend({
     name,
@@ -284,7 +283,7 @@ function configure(name: string, options: Parameters<typeof createBackends>[0]):
       maxSizeGib: common.imageCacheMaxSizeGib,
       maxCount: common.imageCacheMaxCount,
     },
-    overSubscriptionRatio: Number.isFinite(ratio) && ratio >= 1 ? ratio : 20,
+    overSubscriptionRatio: readOverSubscriptionRatio(common.overSubscriptionRatio),
     filterFunction: common.filterFunction,
     goodnessFunction: common.goodnessFunction,
     extraCapabilities: common.extraCapabilities,
@@ -330,4 +329,10 @@ function brokenDriver(reason: Misconfigured): VolumeDriver {
     open: refuse,
     [Symbol.asyncDispose]: async () => {},
   }
+}
+
+function readOverSubscriptionRatio(text: string): number | 'auto' {
+  if (text === 'auto') return 'auto'
+  const ratio = Number(text)
+  return Number.isFinite(ratio) && ratio >= 1 ? ratio : 20
 }

@@ -49,7 +49,10 @@ function candidate(at: PoolAt, provisionedBytes: number, volumes: number): PoolC
     freeBytes: pool.freeBytes,
     provisionedBytes,
     reservedPercentage,
-    overSubscriptionRatio,
+    overSubscriptionRatio:
+      overSubscriptionRatio === 'auto'
+        ? automaticOverSubscription(pool, provisionedBytes)
+        : overSubscriptionRatio,
     capabilities: {
       ...pool.capabilities,
       volume_backend_name: backend.volumeBackendName,
@@ -67,4 +70,17 @@ function candidate(at: PoolAt, provisionedBytes: number, volumes: number): PoolC
       ...backend.extraCapabilities,
     },
   }
+}
+
+/**
+ * How many times a pool's size may be promised, by how much of what was promised has been written so far.
+ * @see cinder/utils.py calculate_max_over_subscription_ratio
+ */
+export function automaticOverSubscription(
+  { totalBytes, freeBytes }: { totalBytes: number; freeBytes: number },
+  provisionedBytes: number,
+): number {
+  const used = totalBytes - freeBytes
+  if (provisionedBytes === 0 || !Number.isFinite(used)) return 20
+  return 1 + provisionedBytes / (used + GiB)
 }

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { GiB } from '../../kernel/bytes.ts'
 import { onEachEngine } from '../../kernel/db/testing.ts'
 import { startTestBlock } from '../testing.ts'
+import { automaticOverSubscription } from './candidates.ts'
 import type { Candidate } from './pools.ts'
 import { defaultRules, schedule } from './schedule.ts'
 
@@ -85,4 +86,10 @@ onEachEngine((engine) => {
     const nowhere = await block.request('member', 'POST', '/volumes', { body: both })
     await block.until(`/volumes/${nowhere.body.volume.id}`, 'volume', 'error')
   })
+})
+
+test('an automatic ratio of over-subscription follows what has been written of what was promised', () => {
+  const GiB = 1024 ** 3
+  assert.equal(automaticOverSubscription({ totalBytes: 100 * GiB, freeBytes: 91 * GiB }, 0), 20)
+  assert.equal(automaticOverSubscription({ totalBytes: 100 * GiB, freeBytes: 91 * GiB }, 40 * GiB), 5)
 })

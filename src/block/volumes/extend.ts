@@ -1,17 +1,18 @@
 import { GiB } from '../../kernel/bytes.ts'
 import { Invalid, NoCapacity } from '../../kernel/errors.ts'
-import { defineJob, type JobDefinition } from '../../kernel/jobs/job-queue.ts'
+import { defineJob, type Job, type JobDefinition } from '../../kernel/jobs/job-queue.ts'
 import { type Block, enqueue } from '../context.ts'
 import { InvalidState } from '../errors.ts'
 import { actions, details, writeMessage } from '../messages/queries.ts'
 import type { BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
 import { claimQuota } from '../quotas/limits.ts'
-import { sizeLimitProblem } from '../scheduler/pools.ts'
+import { poolCandidates } from '../scheduler/candidates.ts'
+import { hasCapacity, sizeLimitProblem } from '../scheduler/pools.ts'
 import { refuseFrozen } from '../services/frozen.ts'
 import { typeFacts } from '../types/queries.ts'
 import { backendVolume } from './backend-facts.ts'
-import { findVolume, lockVolume, transitionVolume, updateVolume } from './queries.ts'
+import { findVolume, lockVolume, transitionVolume, updateVolume, type VolumeRow } from './queries.ts'
 
 /**
  * Grows a volume.
@@ -70,6 +71,8 @@ export function extendVolumeJob(block: Block): JobDefinition<{ readonly volumeId
       const volume = await findVolume(block.db, volumeId)
       if (volume?.status !== 'extending' || volume.pending_size_gib === null) return
       const { driver } = await block.backends.ready(volume.host, job.signal)
+      // a first run only: one that went further may have grown it already
+      if (job.attempt === 1) await checkCapacity(block, volume, job)
       const facts = await backendVolume(block.db, block.settings, volume)
       await driver.extend(facts, volume.pending_size_gib * GiB, job)
       await transitionVolume(block.db, volumeId, ['extending'], {
@@ -104,4 +107,27 @@ export function extendVolumeJob(block: Block): JobDefinition<{ readonly volumeId
       })
     },
   })
+}
+
+/**
+ * Asks the scheduler's filters whether the volume's pool has room for what it grows by.
+ * @throws NoCapacity
+ */
+async function checkCapacity(block: Block, volume: VolumeRow, job: Job): Promise<void> {
+  const growthBytes = ((volume.pending_size_gib ?? volume.size_gib) - volume.size_gib) * GiB
+  const pools = await poolCandidates(block, job.signal, { withDisabled: true })
+  const pool = pools.find(({ host }) => host === volume.host)
+  if (pool === undefined) return // only the driver knows
+  const type = await typeFacts(block.db, volume.volume_type_id)
+  // the pool's count has the growth already
+  const before = { ...pool, provisionedBytes: pool.provisionedBytes - growthBytes }
+  if (
+    hasCapacity(before, {
+      availabilityZone: undefined,
+      sizeBytes: growthBytes,
+      extraSpecs: type?.extraSpecs ?? {},
+    })
+  )
+    return
+  throw new NoCapacity(`Pool ${pool.host} has no room for ${growthBytes / GiB} GiB more.`)
 }
