@@ -1,6 +1,6 @@
 import { type SqlBool, sql } from 'kysely'
 import type { BlockDb } from '../context.ts'
-import { type Along, type Condition, isByCreation, type Paging } from '../listing.ts'
+import { type Along, allOf, type Condition, isByCreation, type Paging } from '../listing.ts'
 import { parsePythonStringMap } from '../python-literal.ts'
 import type { Scope } from './totals.ts'
 
@@ -21,7 +21,7 @@ export async function alongMetadata(
   { projectId }: Scope,
   filter: string,
   paging: Paging,
-): Promise<{ along?: Along; conditions: readonly Condition[] } | undefined> {
+): Promise<{ along: Along; conditions: readonly Condition[] } | undefined> {
   const pair = [...(parsePythonStringMap(filter) ?? [])].find(([key]) => !adminKeys.includes(key))
   if (pair === undefined) return undefined
   const [key, value] = pair
@@ -29,16 +29,17 @@ export async function alongMetadata(
     sql<SqlBool>`kind = 'metadata' and pair_key = ${key} and pair_value = ${value}`,
   ]
   if (projectId !== undefined) conditions.push(sql<SqlBool>`owner_id = ${projectId}`)
+  const joined = [sql<SqlBool>`id = volume_id`, ...conditions]
   if (isByCreation(paging)) {
-    return { along: pairsThenVolumes, conditions: [sql<SqlBool>`id = volume_id`, ...conditions] }
+    return { along: { source, columns: { created_at: 'made_at', id: 'volume_id' } }, conditions: joined }
   }
-  const ids = sql`select volume_id from volume_pairs where ${sql.join(conditions, sql` and `)}`
   const { rows } = await sql<{ count: number }>`
-    select count(*) as count from (${ids} limit ${fewVolumes}) as found`.execute(db)
-  return Number(rows[0]?.count) < fewVolumes ? { conditions: [sql<SqlBool>`id in (${ids})`] } : undefined
+    select count(*) as count from (
+      select 1 from volume_pairs where ${allOf(conditions)} limit ${fewVolumes}
+    ) as found`.execute(db)
+  if (Number(rows[0]?.count) === fewVolumes) return undefined
+  return { along: { source, columns: {} }, conditions: joined }
 }
 
-const pairsThenVolumes: Along = {
-  source: sql`volume_pairs cross join volumes`,
-  columns: { created_at: 'made_at', id: 'volume_id' },
-}
+/** SQLite reads the tables of a cross join in this order. */
+const source = sql`volume_pairs cross join volumes`

@@ -25,25 +25,30 @@ export async function volumeTotals(
 }
 
 /**
- * The different keys and values of volumes' metadata, in order. Reads the index from one pair to the next, so that it
- * costs what it finds and not what there is.
+ * The different keys and values of volumes' metadata, in order. Reads the index from one key to the next, and from one
+ * value to the next, so that it costs what it finds and not what there is.
  */
 export async function metadataPairs(
   db: BlockDb,
   { projectId }: Pick<Scope, 'projectId'>,
 ): Promise<readonly { key: string; value: string }[]> {
-  const scope =
-    projectId === undefined ? sql`kind = 'metadata'` : sql`owner_id = ${projectId} and kind = 'metadata'`
-  const order = sql`order by pair_key, pair_value limit 1`
-  const next = (column: string) => sql`
-    (select ${sql.ref(column)} from volume_pairs
-      where ${scope} and (pair_key, pair_value) > (found.k, found.v) ${order})`
+  const among =
+    projectId === undefined
+      ? sql`volume_pairs where kind = 'metadata'`
+      : sql`volume_pairs where owner_id = ${projectId} and kind = 'metadata'`
   const { rows } = await sql<{ key: string; value: string }>`
-    with recursive found (k, v) as (
-      select * from (select pair_key, pair_value from volume_pairs where ${scope} ${order}) as first_pair
+    with recursive keys (k) as (
+      select min(pair_key) from ${among}
       union all
-      select ${next('pair_key')}, ${next('pair_value')} from found where found.k is not null
+      select (select min(pair_key) from ${among} and pair_key > keys.k) from keys where keys.k is not null
+    ), pairs (k, v) as (
+      select keys.k, (select min(pair_value) from ${among} and pair_key = keys.k) from keys
+      where keys.k is not null
+      union all
+      select pairs.k, (
+        select min(pair_value) from ${among} and pair_key = pairs.k and pair_value > pairs.v
+      ) from pairs where pairs.v is not null
     )
-    select k as key, v as value from found where k is not null`.execute(db)
+    select k as key, v as value from pairs where v is not null order by k, v`.execute(db)
   return rows
 }
