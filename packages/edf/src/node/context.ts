@@ -9,6 +9,7 @@ import type { Meters } from './metering/meters.ts'
 import type { VerifiedPasswords } from './password.ts'
 import type { Rebuilds } from './replicas/rebuilds.ts'
 import type { ReplicatedStore } from './replicas/replicated-store.ts'
+import type { Scrubber } from './replicas/scrubber.ts'
 import type { Sessions } from './sessions.ts'
 import type { SnapshotClock } from './snapshot-clock.ts'
 
@@ -29,6 +30,7 @@ export interface NodeContext {
   readonly database: Database
   readonly store: ReplicatedStore
   readonly rebuilds: Rebuilds
+  readonly scrubber: Scrubber
   readonly usage: StoreUsage
   readonly exports: TargetExports
   readonly meters: Meters

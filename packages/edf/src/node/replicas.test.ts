@@ -265,3 +265,45 @@ test('data from before there were data directories stay, and get their copies', 
   await until(edf, pathOf(ai), ({ health }) => health === 'ok')
   assert.deepEqual(await holders(it), [2])
 })
+
+test('a check while the node serves finds flipped bits nobody has read, and has them repaired', async (t) => {
+  const it = await bed(t)
+  const content = Buffer.alloc(16 * 4096, 6)
+  const options = { directory: it.directory, dataDirectories: it.media.slice(0, 2) }
+  const made = await (async () => {
+    const edf = await NodeUnderTest.start(t, options)
+    const ai = await volume(edf, 'checked')
+    await using disk = await diskOf(ai)
+    await disk.write(0, content, cancel)
+    await disk.flush(cancel)
+    await disk[Symbol.asyncDispose]()
+    await edf.node.close()
+    return ai
+  })()
+  await flip(it.media[1]?.path ?? '')
+  const edf = await NodeUnderTest.start(t, options)
+  const [node] = await edf.ok('GET', '/storage_nodes')
+  const check = async (): Promise<Json[]> => {
+    await edf.ok('POST', `${node.path}/checks`, {})
+    for (let tries = 0; tries < 600; tries++) {
+      const states = await edf.ok('GET', `${node.path}/checks`)
+      if (states.every(({ finishedAt }: Json) => finishedAt !== undefined)) return states
+      await sleep(50)
+    }
+    assert.fail('the check does not end')
+  }
+  const found = await check()
+  assert.deepEqual(
+    found.map(({ bytesRead, damagedBlocks, problems }) => [bytesRead, damagedBlocks, problems]),
+    [
+      [content.byteLength, 0, []],
+      [content.byteLength, 1, []],
+    ],
+  )
+  assert.deepEqual(
+    (await check()).map(({ damagedBlocks }) => damagedBlocks),
+    [0, 0],
+  )
+  await using disk = await diskOf(await edf.ok('GET', made.path))
+  assert.deepEqual(Buffer.from(await readBytes(disk, 0, content.byteLength, cancel)), content)
+})

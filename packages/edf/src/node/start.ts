@@ -27,6 +27,7 @@ import { reconcile } from './reconcile.ts'
 import { MediaWatch } from './replicas/media-watch.ts'
 import type { DataDirectory } from './replicas/medium.ts'
 import { openReplicas } from './replicas/open-replicas.ts'
+import { Scrubber } from './replicas/scrubber.ts'
 import { seedDocuments } from './resources/documents.ts'
 import { readSetting, writeSetting } from './resources/settings.ts'
 import { resolveTenant, rootTenant } from './resources/tenants.ts'
@@ -37,6 +38,8 @@ import { SnapshotClock } from './snapshot-clock.ts'
 import { SnapshotScheduler } from './snapshot-scheduler.ts'
 
 const adminLogin = 'admin'
+/** All data are read once a week, at 32 MiB per second. */
+const scrubbing = { bytesPerSecond: 32 * 1024 * 1024, intervalMs: 7 * 24 * 3600 * 1000 }
 
 /** Where a node lies and listens. */
 export interface EdfNodeOptions {
@@ -129,10 +132,15 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
     const meters = new Meters()
     const exports = new TargetExports({ database, store, server, meters, portals })
     stack.defer(() => exports.close())
+    const scrubber = new Scrubber(store, database, scrubbing, (error) => {
+      report({ kind: 'replica', during: 'the comparison with checksums', error })
+    })
+    stack.defer(() => scrubber.close())
     const context: NodeContext = {
       database,
       store,
       rebuilds,
+      scrubber,
       usage: new StoreUsage(store),
       exports,
       meters,

@@ -5,14 +5,17 @@ import { type ErrorBody, errorCodes } from '../../schemas/error.ts'
 import { type ApiVersion, apiVersions, versions } from '../../versions.ts'
 import {
   ApiError,
+  errorCode,
   invalidSession,
   messageOf,
   methodNotAllowed,
   notPermitted,
   unknownRoute,
 } from '../errors.ts'
+import { NoCopyError } from '../replicas/replicated-volume.ts'
 import { apiVersionsDocument } from '../resources/login.ts'
 import type { Privilege, Sessions, SessionUser } from '../sessions.ts'
+import { NoSpaceError } from '../store/errors.ts'
 import { renderAnswer } from './answer.ts'
 import { decodeBody, isPlainObject, type RawBody, validateBody } from './body.ts'
 import type { Answer, ApiRequest, Route } from './route.ts'
@@ -243,8 +246,24 @@ export class RestServer {
   }
 }
 
+const sqliteFull = 13
+
+/** Whether a data directory, or the one of the metadata, has no room. */
+function isFull(error: unknown): boolean {
+  if (error instanceof NoSpaceError || errorCode(error) === 'ENOSPC') return true
+  return error instanceof Error && 'errcode' in error && error.errcode === sqliteFull
+}
+
+const noSpaceMessage = 'There is not enough space left on the system'
+
 function toApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error
+  if (isFull(error)) {
+    return new ApiError('InvalidRequestError', 400, errorCodes.invalidRequest, noSpaceMessage, [], error)
+  }
+  if (error instanceof NoCopyError) {
+    return new ApiError('NotConnectedError', 503, errorCodes.notConnected, error.message, [], error)
+  }
   const status =
     typeof error === 'object' && error !== null && 'statusCode' in error ? Number(error.statusCode) : 500
   if (status >= 400 && status < 500) {

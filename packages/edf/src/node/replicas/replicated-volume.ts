@@ -164,6 +164,19 @@ export class ReplicatedVolume implements BlockDevice {
     })
   }
 
+  /** Puts a damaged block of one copy right, if another has it. @param offset where the block begins */
+  async mend(medium: string, offset: number): Promise<void> {
+    const copy = this.#copies.find((other) => other.medium === medium)
+    if (copy === undefined) return
+    try {
+      const length = Math.min(BLOCK_BYTES, this.sizeBytes - offset)
+      await copy.volume.read(offset, new Uint8Array(length), NEVER)
+    } catch (error) {
+      if (!(error instanceof BadBlockError)) throw error
+      if (!(await this.#repairFromAny(offset, copy))) this.#host.damaged(this.id, offset, medium, false)
+    }
+  }
+
   /** From now on a copy gets every write. */
   async mirror(copy: Copy): Promise<void> {
     await this.exclusive(() => {

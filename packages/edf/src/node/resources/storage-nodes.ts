@@ -76,6 +76,26 @@ export function storageNodeRoutes(node: NodeContext): Route[] {
     ]),
     {
       method: 'GET',
+      path: '/storage_nodes/:uuid/checks',
+      summary: 'Read how the comparison of all data with their checksums is going, for each data directory',
+      handle: (request) => {
+        required(request)
+        return { data: node.scrubber.states() }
+      },
+    },
+    {
+      method: 'POST',
+      path: '/storage_nodes/:uuid/checks',
+      summary: 'Check catalog, maps and all data now, while the node serves',
+      privilege: 'administrate',
+      handle: (request) => {
+        required(request)
+        node.scrubber.checkNow()
+        return { data: node.scrubber.states() }
+      },
+    },
+    {
+      method: 'GET',
       path: '/storage_nodes/:uuid/subsystem_states',
       summary: 'Read the health of the machine',
       handle: (request) => ({ data: required(request).subsystem_states }),

@@ -1,6 +1,5 @@
 import { isIntact } from './block-reader.ts'
 import type { Layer } from './layer-graph.ts'
-import { NO_SUM, sumsOf } from './layer-sums.ts'
 import { BLOCK_BYTES, BLOCKS_PER_PAGE, DATA, stateOf } from './map-page.ts'
 import type { ThinVolume } from './thin-volume.ts'
 
@@ -23,7 +22,7 @@ export interface Scanned {
 
 /**
  * Reads the blocks of one page of a layer's map (63 MiB) and compares them with their checksums, in pieces, while others
- * use the store. Blocks of a layer of the first format that have none get one.
+ * use the store.
  */
 export async function* scanRegion(host: ScanHost, layer: Layer, region: number): AsyncGenerator<Scanned> {
   const { states } = layer.files.readPage(region)
@@ -42,8 +41,7 @@ export async function* scanRegion(host: ScanHost, layer: Layer, region: number):
     const bad: number[] = []
     for (let block = first; block < first + end - at; block++) {
       const bytes = data.subarray((block - first) * BLOCK_BYTES, (block - first + 1) * BLOCK_BYTES)
-      const known = layer.summed || layer.sums.of(block) !== NO_SUM
-      if (known && isIntact(layer, block, bytes)) continue
+      if (isIntact(layer, block, bytes)) continue
       if (await lookAgain(host, layer, block)) bad.push(block)
     }
     yield { bytes: data.byteLength, bad }
@@ -51,7 +49,7 @@ export async function* scanRegion(host: ScanHost, layer: Layer, region: number):
   }
 }
 
-/** Looks at a block while nobody changes it, and gives it a checksum if it may lack one. @returns whether it is bad */
+/** Looks at a block while nobody changes it. @returns whether it is bad */
 async function lookAgain(host: ScanHost, layer: Layer, block: number): Promise<boolean> {
   const volume = host.writerOf(layer)
   const look = (): boolean => {
@@ -60,7 +58,6 @@ async function lookAgain(host: ScanHost, layer: Layer, block: number): Promise<b
     if (volume !== undefined && volume.index.top === layer && !volume.index.inTop(block)) return false
     const bytes = Buffer.allocUnsafe(BLOCK_BYTES)
     layer.files.read(bytes, 0, BLOCK_BYTES, block * BLOCK_BYTES)
-    if (!layer.summed && layer.sums.of(block) === NO_SUM) layer.sums.set(block, sumsOf(bytes))
     return !isIntact(layer, block, bytes)
   }
   return volume === undefined ? look() : await volume.exclusive(look)

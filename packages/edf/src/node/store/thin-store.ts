@@ -18,6 +18,7 @@ import { type Entry, type Layer, LayerGraph } from './layer-graph.ts'
 import { MapJournal, readBootId, readJournal, removeJournal } from './map-journal.ts'
 import { BLOCK_BYTES, countData } from './map-page.ts'
 import { PageCache } from './page-cache.ts'
+import { type ScrubPosition, type ScrubStep, scrubLayers } from './scrub.ts'
 import { Space, type Usage } from './space.ts'
 import { SpaceReturn } from './space-return.ts'
 import { ThinVolume, type VolumeHost } from './thin-volume.ts'
@@ -323,6 +324,14 @@ export class ThinStore implements AsyncDisposable {
     this.#checkOpen()
     const scan = data ? this.#scanHost : undefined
     return await checkLayers(this.#graph, this.#directory.path, this.#catalog.problems(), scan)
+  }
+
+  /** Reads all data from a position on, and compares it with its checksums, while others use the store. */
+  scrub(from: ScrubPosition): AsyncGenerator<ScrubStep> {
+    this.#checkOpen()
+    const holding = (id: string, operation: (volume: ThinVolume) => Promise<void>): Promise<void> =>
+      this.#holding(id, operation)
+    return scrubLayers({ ...this.#scanHost, graph: this.#graph, holding }, from)
   }
 
   /** Resolves when the space of everything deleted so far has come back, and of what was unmapped and flushed. */
