@@ -16,6 +16,7 @@ import { membersOf } from '../resources/initiator-groups.ts'
 import { ExportedDevice } from './exported-device.ts'
 import { portalsOfPool } from './pool-portals.ts'
 import { rateLimitsOf } from './rate-limits.ts'
+import { reservationsOf } from './reservations.ts'
 
 const gib = 1024 ** 3
 /** A volume that nobody used for this long gives its open files back. */
@@ -238,6 +239,7 @@ export class TargetExports {
       vendor: 'DATERA',
       product: 'IBLOCK',
       limits: rateLimitsOf(volume.performance_policy),
+      reservations: reservationsOf(this.#database, volume.store_id),
     })
     present.units.set(lun, { storeId: volume.store_id, device })
   }

@@ -1,5 +1,6 @@
 import { type AppInstance, CreateAppInstance, UpdateAppInstance } from '../../schemas/app-instance.ts'
 import type { NodeContext } from '../context.ts'
+import { forgetReservations } from '../data-plane/reservations.ts'
 import { isUniqueViolation } from '../database/database.ts'
 import type { AppInstanceRow, StorageInstanceRow, VolumeRow } from '../database/rows.ts'
 import { conflict, invalidRequest, notFound } from '../errors.ts'
@@ -211,4 +212,5 @@ export async function deleteVolumeData(
   for (const { store_id } of snapshots) await node.store.delete(store_id)
   await node.store.delete(storeId)
   node.meters.forget(storeId)
+  forgetReservations(node.database, storeId)
 }
