@@ -51,26 +51,35 @@ export async function startEdfNodeProcess(options: {
       stdio: ['ignore', logFile.fd, logFile.fd, 'ipc'],
       env: { ...process.env, [passwordVariable]: options.password.reveal() },
     })
-    await logFile.close()
     child = started
-    await answer(started)
+    // Listening from the first moment: a process may die at any.
+    const exited = new Promise<[number | null, string | null]>((resolve) => {
+      started.once('exit', (code, signal) => resolve([code, signal]))
+    })
+    await Promise.all([answer(started), logFile.close()])
     const readyAt = performance.now()
-    started.once('exit', (code, signal) => {
+    void exited.then(([code, signal]) => {
       child = undefined
       if (stopping) return
       if (performance.now() - readyAt > healthyAfterMs) crashes = 0
-      const pause = restartPauses[Math.min(crashes, restartPauses.length - 1)] ?? 0
-      crashes += 1
-      log.error({ code, signal, pauseMs: pause }, 'the EDF node has died; it is started again')
-      restart = setTimeout(relaunch, pause)
+      const pauseMs = nextPause()
+      log.error({ code, signal, pauseMs }, 'the EDF node has died; it is started again')
+      restart = setTimeout(relaunch, pauseMs)
     })
+  }
+
+  function nextPause(): number {
+    const pause = restartPauses[Math.min(crashes, restartPauses.length - 1)] ?? 0
+    crashes += 1
+    return pause
   }
 
   function relaunch(): void {
     launch().catch((error: unknown) => {
       if (stopping) return
-      log.error({ err: error }, 'the EDF node could not be started again; the next try is in 10 s')
-      restart = setTimeout(relaunch, restartPauses.at(-1))
+      const pauseMs = nextPause()
+      log.error({ err: error, pauseMs }, 'the EDF node could not be started again; it is tried again')
+      restart = setTimeout(relaunch, pauseMs)
     })
   }
 

@@ -90,7 +90,7 @@ export async function startInstance(options: {
       )
     },
     async edfNodePid() {
-      const deadline = Date.now() + stopPatienceMs
+      const deadline = Date.now() + readyPatienceMs
       while (Date.now() < deadline) {
         const children = await readFile(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8')
         const pid = Number(children.trim().split(' ')[0])
