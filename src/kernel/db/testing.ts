@@ -74,8 +74,8 @@ const sqlite: TestEngine = {
 const postgres: TestEngine = {
   name: 'PostgreSQL',
   async open<Tables>(contents: Contents = {}) {
-    const place = await postgres.place()
-    const database = await place.open<Tables>(contents)
+    const place = await newPlace(await templateOf(contents))
+    const database = await place.open<Tables>()
     return {
       ...database,
       async [Symbol.asyncDispose]() {
@@ -84,21 +84,51 @@ const postgres: TestEngine = {
       },
     }
   },
-  async place() {
-    const { serverUrl, pool } = await server()
-    // A database, not a schema: notifications, which the job queue lives on, go to the whole database.
-    const name = `test_${process.pid}_${randomBytes(6).toString('hex')}`
-    await pool.query(`create database ${name}`)
-    const url = new URL(serverUrl)
-    url.pathname = name
-    return {
-      url: url.href,
-      open: (contents = {}) => openWith(url.href, contents),
-      async [Symbol.asyncDispose]() {
-        await pool.query(`drop database ${name} with (force)`)
-      },
-    }
-  },
+  place: () => newPlace(),
+}
+
+/** A new database: empty, or a copy of the one named. */
+async function newPlace(template = 'template1'): Promise<DatabasePlace> {
+  const { serverUrl, pool } = await server()
+  // A database, not a schema: notifications, which the job queue lives on, go to the whole database.
+  const name = `test_${process.pid}_${randomBytes(6).toString('hex')}`
+  await pool.query(`create database ${name} template ${template}`)
+  const url = new URL(serverUrl)
+  url.pathname = name
+  return {
+    url: url.href,
+    open: (contents = {}) => openWith(url.href, contents),
+    async [Symbol.asyncDispose]() {
+      await pool.query(`drop database ${name} with (force)`)
+    },
+  }
+}
+
+/** Databases to copy, and what they contain: to migrate one takes longer than to copy it. */
+const templates: { contents: Contents; name: Promise<string> }[] = []
+
+/** @returns the name of a database with these contents that nobody is connected to */
+function templateOf(contents: Contents): Promise<string> {
+  const known = templates.find((template) => isSame(template.contents, contents))
+  if (known !== undefined) return known.name
+  const name = (async () => {
+    const place = await newPlace()
+    const database = await place.open(contents)
+    await database[Symbol.asyncDispose]()
+    process.once('beforeExit', () => void place[Symbol.asyncDispose]())
+    return new URL(place.url).pathname.slice(1)
+  })()
+  templates.push({ contents, name })
+  return name
+}
+
+/** The same migrations of the same owners, in the same order. */
+function isSame(one: Contents, other: Contents): boolean {
+  const [left, right] = [Object.entries(one), Object.entries(other)]
+  return (
+    left.length === right.length &&
+    left.every(([owner, migrations], at) => owner === right[at]?.[0] && migrations === right[at]?.[1])
+  )
 }
 
 async function openWith<Tables>(url: string, contents: Contents): Promise<Database<Tables>> {
