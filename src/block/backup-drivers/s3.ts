@@ -9,6 +9,7 @@ import { leastPartBytes, putStream } from '../../s3/put-stream.ts'
 import { type BackupPlan, defineBackupDriver } from '../backup-driver.ts'
 import type { BlobContainer, BlobPlace, BlobStore } from './chunked/blob-store.ts'
 import { chunkedBackupDriver } from './chunked/chunked.ts'
+import { objectPrefix } from './chunked/object-prefix.ts'
 import { type ChunkedSettings, chunkedOptions } from './chunked/options.ts'
 
 /** Parts of one object that are sent at once; each is in memory. */
@@ -63,11 +64,10 @@ export class S3BlobStore implements BlobStore {
     await this.#client.exists(this.#settings.bucket, 'emberglass', call)
   }
 
-  place({ id, volumeId, createdAt, container }: BackupPlan) {
-    const moment = createdAt.replaceAll(/[-:T]|\..*$/g, '').slice(0, 14)
+  place(plan: BackupPlan) {
     return {
-      container: container ?? this.#settings.bucket,
-      prefix: `volume_${volumeId}/${moment}/az_${this.#zone}_backup_${id}`,
+      container: plan.container ?? this.#settings.bucket,
+      prefix: objectPrefix(plan, this.#zone),
     }
   }
 

@@ -8,6 +8,7 @@ import { SwiftClient } from '../../swift/client.ts'
 import { type BackupPlan, defineBackupDriver } from '../backup-driver.ts'
 import type { BlobContainer, BlobPlace, BlobStore } from './chunked/blob-store.ts'
 import { chunkedBackupDriver } from './chunked/chunked.ts'
+import { objectPrefix } from './chunked/object-prefix.ts'
 import { type ChunkedSettings, chunkedOptions } from './chunked/options.ts'
 
 /** What `[DEFAULT]` says of backups in Swift. */
@@ -47,11 +48,10 @@ export class SwiftBlobStore implements BlobStore {
     await this.#client.storageUrl(call)
   }
 
-  place({ id, volumeId, createdAt, container }: BackupPlan) {
-    const moment = createdAt.replaceAll(/[-:T]|\..*$/g, '').slice(0, 14)
+  place(plan: BackupPlan) {
     return {
-      container: container ?? this.#settings.container,
-      prefix: `volume_${volumeId}/${moment}/az_${this.#zone}_backup_${id}`,
+      container: plan.container ?? this.#settings.container,
+      prefix: objectPrefix(plan, this.#zone),
     }
   }
 
