@@ -1,7 +1,9 @@
-import { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import { type Bytes, chunkBytes, giveBack, takeChunk } from '../../kernel/bytes.ts'
 import { Invalid } from '../../kernel/errors.ts'
+
+// Not an ES import of `node:http`: see `kernel/http/status-codes.ts`.
+const { IncomingMessage } = process.getBuiltinModule('node:http')
 
 /** Whole chunks that wait here for a consumer that is busy, before the client is told to wait. */
 const chunksAhead = 2
