@@ -94,19 +94,8 @@ export function watchBytes(source: Bytes): WatchedBytes {
   return { bytes: watched(), threw: (error) => failure !== undefined && failure.error === error }
 }
 
-/** Bytes of a chunk from `takeChunk`. */
-export const chunkBytes = MiB
-/** Chunks that are kept for whoever takes one next. */
-const keptChunks = 16
 /** Bytes below which it is not worth the trouble to give memory back. */
 const worthGivingBackBytes = 16 * KiB
-
-const kept: Uint8Array[] = []
-
-/** Memory for 1 MiB, not cleared. Give it back when it is not needed any more; forgetting to costs time only. */
-export function takeChunk(): Uint8Array {
-  return kept.pop() ?? new Uint8Array(Buffer.allocUnsafeSlow(chunkBytes).buffer)
-}
 
 /**
  * Gives the memory of a chunk back at once, unless the chunk shares it with others. Left to the collector, new
@@ -115,6 +104,5 @@ export function takeChunk(): Uint8Array {
  */
 export function giveBack({ buffer, byteLength }: Uint8Array): void {
   if (!(buffer instanceof ArrayBuffer) || buffer.byteLength !== byteLength) return
-  if (byteLength === chunkBytes && kept.length < keptChunks) kept.push(new Uint8Array(buffer.transfer()))
-  else if (byteLength >= worthGivingBackBytes) buffer.transfer(0)
+  if (byteLength >= worthGivingBackBytes) buffer.transfer(0)
 }
