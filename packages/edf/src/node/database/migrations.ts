@@ -133,4 +133,7 @@ export const migrations: readonly string[] = [
   ) STRICT;
   CREATE INDEX copy_medium ON copy (medium);
   `,
+  `
+  CREATE INDEX app_instance_page ON app_instance (tenant, state);
+  `,
 ]

@@ -98,8 +98,12 @@ export class ReplicatedStore implements AsyncDisposable {
    * a crash, then flash.
    */
   holders(id: string): Present[] {
-    const owner = this.#host.ownerOf(id)
-    const rows = new Map(this.table.of(owner ?? id).map((row) => [row.medium, row]))
+    const copies = this.table.of(id)
+    // Only volumes have rows of their own; a long list must not ask the database for each of them.
+    const owner = copies.length > 0 ? undefined : this.#host.ownerOf(id)
+    const rows = new Map(
+      (owner === undefined ? copies : this.table.of(owner)).map((row) => [row.medium, row]),
+    )
     const rank = ({ medium }: Present) =>
       (rows.get(medium.id)?.resync === '[]' ? 0 : 2) + (medium.kind === 'flash' ? 0 : 1)
     return this.present()

@@ -14,7 +14,7 @@ import type {
 } from '../database/rows.ts'
 import { aclPaths } from './acl-policy.ts'
 import { authView } from './auth.ts'
-import { copiesView, worst } from './copies-view.ts'
+import { copiesViewer, worst } from './copies-view.ts'
 import { appInstancePath, noReference, storageInstancePath, volumePath } from './locate.ts'
 import { policyView } from './performance-policy.ts'
 import { snapshotPoliciesOf } from './snapshot-policies.ts'
@@ -152,6 +152,7 @@ export function volumeViews(
     return volumePath(owner.app_instance, owner.name, row.name)
   })
   const policiesOf = snapshotPoliciesOf(node, paths)
+  const copiesOf = copiesViewer(node)
   return rows.map((row, index) => {
     const path = paths[index] ?? ''
     const usedBytes = node.usage.of(row.store_id)
@@ -165,7 +166,7 @@ export function volumeViews(
       replica_count: row.replica_count,
       placement_mode: row.placement_mode,
       placement_policy: placement,
-      ...copiesView(node, row),
+      ...copiesOf(row),
       deployment_state: 'deployed',
       restore_point: row.restore_point,
       effective_size: usedBytes,

@@ -2,7 +2,7 @@ import type { Volume } from '../../schemas/volume.ts'
 import type { NodeContext } from '../context.ts'
 import type { VolumeRow } from '../database/rows.ts'
 import { modeOf } from '../replicas/open-replicas.ts'
-import { lacksFlash } from '../replicas/placement.ts'
+import { lacksFlash, type PlacementMode } from '../replicas/placement.ts'
 
 export type Health = 'ok' | 'warning' | 'critical'
 
@@ -12,15 +12,26 @@ export type CopiesView = Pick<
   'op_state' | 'op_status' | 'availability_state' | 'recovery_state' | 'storage_state' | 'health' | 'causes'
 >
 
+/** Tells of the copies of many volumes; each placement is looked up once. */
+export function copiesViewer(node: NodeContext): (row: VolumeRow) => CopiesView {
+  const modes = new Map<string, PlacementMode>()
+  return (row) => {
+    const placement = `${row.placement_mode} ${row.placement_policy}`
+    const mode = modes.get(placement) ?? modeOf(node.database, row)
+    modes.set(placement, mode)
+    return copiesView(node, row, mode)
+  }
+}
+
 /** Tells of missing copies, of copies on the wrong media, and of those that are being built. */
-export function copiesView(node: NodeContext, row: VolumeRow): CopiesView {
+function copiesView(node: NodeContext, row: VolumeRow, mode: PlacementMode): CopiesView {
   const { store, rebuilds } = node
   const copies = store.holders(row.store_id)
   const missing = row.replica_count - copies.length
   const progress = rebuilds.progressOf(row.store_id)
   const failure = rebuilds.failureOf(row.store_id)
   const wrongMedia = lacksFlash(
-    modeOf(node.database, row),
+    mode,
     copies.map(({ medium }) => medium.kind),
   )
   const causes: string[] = []
