@@ -50,8 +50,10 @@ export interface BlockStorageClient {
   create(volume: NewVolume, signal: AbortSignal): Promise<VolumeFacts>
   /** @throws NotFound */
   show(volumeId: string, signal: AbortSignal): Promise<VolumeFacts>
-  /** The project's volumes whose name begins so. */
+  /** The project's volumes whose name begins so: reads all of its volumes. */
   list(namePrefix: string, signal: AbortSignal): Promise<readonly VolumeFacts[]>
+  /** The project's volumes of exactly that name: the service looks them up. */
+  named(name: string, signal: AbortSignal): Promise<readonly VolumeFacts[]>
   /** Asks for it; already gone: fine. @throws Conflict while it is attached, or has snapshots */
   delete(volumeId: string, signal: AbortSignal): Promise<void>
   /** Asks for it. @throws NoCapacity */
@@ -119,12 +121,16 @@ export function createBlockStorageClient(options: BlockStorageOptions): BlockSto
       return volumeIn(await ask('POST', '/volumes', signal, { volume }))
     },
     show: async (volumeId, signal) => volumeIn(await ask('GET', `/volumes/${volumeId}`, signal)),
+    async named(name, signal) {
+      const query = new URLSearchParams({ name })
+      const volumes = volumesIn(await ask('GET', `/volumes/detail?${query}`, signal))
+      return volumes.filter((volume) => volume.name === name) // a service may be told to search by parts
+    },
     async list(namePrefix, signal) {
       const found: VolumeFacts[] = []
       for (let marker = ''; ; ) {
         const query = `limit=500${marker === '' ? '' : `&marker=${marker}`}`
-        const { volumes } = (await ask('GET', `/volumes/detail?${query}`, signal)) as { volumes: unknown[] }
-        const page = volumes.map(factsOf)
+        const page = volumesIn(await ask('GET', `/volumes/detail?${query}`, signal))
         found.push(...page.filter(({ name }) => name.startsWith(namePrefix)))
         const last = page.at(-1)
         if (last === undefined) return found
@@ -171,6 +177,12 @@ export function createBlockStorageClient(options: BlockStorageOptions): BlockSto
 
 function volumeIn(answer: unknown): VolumeFacts {
   if (isRecord(answer)) return factsOf(answer['volume'])
+  throw notCinder()
+}
+
+function volumesIn(answer: unknown): readonly VolumeFacts[] {
+  const volumes = isRecord(answer) ? answer['volumes'] : undefined
+  if (Array.isArray(volumes)) return volumes.map(factsOf)
   throw notCinder()
 }
 

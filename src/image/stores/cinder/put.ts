@@ -11,7 +11,7 @@ import { GrowingVolume } from './growing-volume.ts'
 const chunkBytes = MiB
 const depth = 8
 /** Between two looks at a volume: doubled each time, up to the most. Milliseconds. */
-const firstLookMs = 200
+const firstLookMs = 50
 const mostLookMs = 15_000
 /** How long removing a half-written image may take, in milliseconds. */
 const cleanUpMs = 120_000
@@ -122,8 +122,7 @@ export async function putImage(
 
 /** @throws Conflict when the image is there already */
 async function removeHalfWritten(work: CinderWork, imageId: string, call: Call): Promise<void> {
-  for (const volume of await work.client.list(volumeName(imageId), call.signal)) {
-    if (volume.name !== volumeName(imageId)) continue
+  for (const volume of await work.client.named(volumeName(imageId), call.signal)) {
     if (imageSizeOf(volume) !== undefined || volume.attachments.length > 0) {
       throw new Conflict(`Image ${imageId} is in the store already.`, { details: { imageId } })
     }

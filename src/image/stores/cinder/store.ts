@@ -46,7 +46,7 @@ export class CinderStore implements ImageStore {
 
   /** Logs in, where the store has credentials of its own. */
   async start(call: Call): Promise<void> {
-    await this.#projects.own?.list(volumeName('none'), call.signal)
+    await this.#projects.own?.named(volumeName('none'), call.signal)
   }
 
   async put(
