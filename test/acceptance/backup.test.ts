@@ -144,7 +144,7 @@ san_api_port = ${edf['EDF_PORT']}
   }
 
   test('the commands of the guide keep a backup where its name says', async () => {
-    const client = await clientOf(instance)
+    await using client = await clientOf(instance)
     const volumes: string[] = []
     for (const [name, line] of [
       ['hadoop1', 'openstack volume backup create hadoop1 --name ceph_hadoop1_backup'],

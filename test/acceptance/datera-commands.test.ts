@@ -62,6 +62,7 @@ describe('the guide to Datera', { skip: skip ?? false }, () => {
   })
 
   after(async () => {
+    await client?.[Symbol.asyncDispose]()
     await instance?.[Symbol.asyncDispose]()
     await array?.close()
     await node?.close()

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import type { Instance } from './instance.ts'
+import { loadPythonProgram, type PythonProgram } from './python-program.ts'
 
 const run = promisify(execFile)
 
@@ -15,7 +16,7 @@ export class ClientError extends Error {
 }
 
 /** Other people's programs, with the credentials of an instance. */
-export interface Client {
+export interface Client extends AsyncDisposable {
   /** Runs a program. @returns its standard output @throws ClientError */
   (program: string, ...argv: readonly string[]): Promise<string>
   /** `openstack … -f json`, parsed. */
@@ -28,13 +29,26 @@ export interface Client {
   ): Promise<Record<string, unknown>>
 }
 
+/** Programs that are loaded once for all their calls, as loading is most of what a call costs. */
+const inPython = ['openstack', 'cinder', 'glance']
 const commandPatienceMs = 180_000
 const statusPatienceMs = 120_000
 
 export async function clientOf(instance: Instance): Promise<Client> {
   const environment = { ...process.env, ...(await instance.environment()), PYTHONWARNINGS: 'ignore' }
 
+  const loaded = new Map<string, PythonProgram>()
+
+  async function callInPython(program: string, argv: readonly string[]): Promise<string> {
+    const python = loaded.get(program) ?? loadPythonProgram(program, environment)
+    loaded.set(program, python)
+    const { code, stdout, stderr } = await python.call(argv, commandPatienceMs)
+    if (code !== 0) throw new ClientError([program, ...argv].join(' '), stderr.trim())
+    return stdout
+  }
+
   async function call(program: string, ...argv: readonly string[]): Promise<string> {
+    if (inPython.includes(program)) return await callInPython(program, argv)
     try {
       const { stdout } = await run(program, argv, {
         env: environment,
@@ -64,5 +78,9 @@ export async function clientOf(instance: Instance): Promise<Client> {
     }
   }
 
-  return Object.assign(call, { json, until })
+  async function dispose() {
+    for (const program of loaded.values()) await program[Symbol.asyncDispose]()
+  }
+
+  return Object.assign(call, { json, until, [Symbol.asyncDispose]: dispose })
 }
