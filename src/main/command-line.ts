@@ -81,7 +81,7 @@ export async function runCommandLine(argv: readonly string[]): Promise<void> {
       await start({ ...options, edfNode: false })
     })
 
-  program
+  const edfNode = program
     .command('edf-node')
     .description('run the EDF-compatible storage node alone')
     .requiredOption('--directory <directory>', 'where the node keeps its metadata and data')
@@ -111,6 +111,23 @@ export async function runCommandLine(argv: readonly string[]): Promise<void> {
     .action(async (options) => {
       const { runEdfNode } = await import('./edf-node.ts')
       await runEdfNode(options)
+    })
+
+  edfNode
+    .command('check')
+    .description(
+      "check a node's metadata and maps, and all data against their checksums; it may run meanwhile",
+    )
+    .usage('--directory <directory> [--data-directory <media:directory>]...')
+    .addHelpText(
+      'after',
+      `
+Data directories need to be named only where they have moved since the node ran last.
+Ends with 0 when all is well, 1 when something is damaged, 2 when that could not be found out.`,
+    )
+    .action(async (_options, command: Command) => {
+      const { runEdfNodeCheck } = await import('./edf-node-check.ts')
+      await runEdfNodeCheck(command.optsWithGlobals())
     })
 
   program

@@ -1,8 +1,9 @@
-import type { Static, TSchema } from 'typebox'
+import { type Static, type TSchema, Type } from 'typebox'
 import { AclPolicy, type AclPolicyInput } from '../schemas/acl-policy.ts'
 import { Auth, type AuthInput } from '../schemas/auth.ts'
 import { Metadata } from '../schemas/metadata.ts'
 import { PerformancePolicy, type PerformancePolicyInput } from '../schemas/performance-policy.ts'
+import { StorageCheck } from '../schemas/storage-check.ts'
 import { dataOf, expectShape } from './answer.ts'
 import { absentIfNotFound, Collection, encodeSegment, type Sender } from './collection.ts'
 import { EdfConflict, EdfNotFound } from './errors.ts'
@@ -12,6 +13,7 @@ import { kinds } from './kinds.ts'
 /** Something that has a path of its own: an entity, or the path itself. */
 export type Located = string | { readonly path: string }
 
+const StorageChecks = Type.Array(StorageCheck)
 const at = (place: Located): string => (typeof place === 'string' ? place : place.path)
 
 /**
@@ -145,6 +147,18 @@ export class EdfScope {
     const { suffix, wrapped } = this.#metadata()
     const body = wrapped ? { data: pairs } : pairs
     await this.#sender.send({ method: 'PUT', path: `${at(appInstance)}/${suffix}`, body }, call)
+  }
+
+  /** How the check of each data directory is going. The embedded node's own: arrays have none. */
+  async storageChecks(storageNode: Located, call: EdfCall): Promise<StorageCheck[]> {
+    return await this.#read(StorageChecks, `${at(storageNode)}/checks`, call)
+  }
+
+  /** Starts to check all data directories, while the node serves. */
+  async startStorageChecks(storageNode: Located, call: EdfCall): Promise<StorageCheck[]> {
+    const path = `${at(storageNode)}/checks`
+    const body = await this.#sender.send({ method: 'POST', path, body: {} }, call)
+    return expectShape(StorageChecks, dataOf(body, path), path)
   }
 
   async #read<Schema extends TSchema>(schema: Schema, path: string, call: EdfCall): Promise<Static<Schema>> {

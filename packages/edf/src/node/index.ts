@@ -1,3 +1,9 @@
+export {
+  checkEdfNode,
+  type NodeCheckOptions,
+  type NodeCheckProgress,
+  type NodeCheckReport,
+} from './check/check-node.ts'
 export { EdfNodeStartError } from './errors.ts'
 export type { EdfNodeEvent } from './events.ts'
 export type { RequestRecord } from './http/server.ts'

@@ -187,12 +187,15 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
     })
     stack.defer(() => rest.close())
     listener.open(await rest.handler())
+    const urls = urlsOf(options.host, ports)
+    // For those who find the directory in use, and want to ask whoever uses it.
+    await writeFile(join(options.directory, 'rest-url'), `${urls.httpUrl}\n`, { mode: 0o600 })
     // First of all at the end: no request may meet what is closed already.
     stack.defer(() => listener.close())
     const [portal] = portals
     let closing: Promise<void> | undefined
     return {
-      ...urlsOf(options.host, ports),
+      ...urls,
       iscsiPortal: portal ? `${portal.host}:${portal.port}` : '',
       login: adminLogin,
       password,

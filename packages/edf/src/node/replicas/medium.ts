@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { MediumRow } from '../database/rows.ts'
 import { messageOf } from '../errors.ts'
 import { ThinStore } from '../store/thin-store.ts'
 
@@ -14,7 +15,7 @@ export interface DataDirectory {
 }
 
 /** What says which medium a directory is. */
-interface Label {
+export interface Label {
   readonly id: string
   readonly system: string
 }
@@ -68,6 +69,11 @@ export class Medium {
     }
   }
 
+  /** A medium that the node had before, whether it is there or not. */
+  static known({ id, path, kind }: MediumRow, system: string): Medium {
+    return new Medium(id, { path, media: kind }, system)
+  }
+
   /** The store; undefined while the medium is missing. */
   get store(): ThinStore | undefined {
     return this.#store
@@ -119,7 +125,8 @@ export class Medium {
   }
 }
 
-function readLabel(file: string): Label {
+/** What a data directory says that it is. @throws what is in the way */
+export function readLabel(file: string): Label {
   const label: Partial<Label> = JSON.parse(readFileSync(file, 'utf8'))
   if (typeof label.id !== 'string' || typeof label.system !== 'string') {
     throw new MediumError(`${file} is no label of a medium`)

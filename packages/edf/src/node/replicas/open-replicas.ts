@@ -10,6 +10,7 @@ import { type DataDirectory, Medium } from './medium.ts'
 import type { PlacementMode, Wanted } from './placement.ts'
 import { Rebuilds } from './rebuilds.ts'
 import { ReplicatedStore } from './replicated-store.ts'
+import { storedPath } from './stored-path.ts'
 
 /** Bytes that the building of copies moves in a second, at most. */
 const REBUILD_BYTES_PER_SECOND = 256 * 1024 * 1024
@@ -99,15 +100,7 @@ function tellDamage(
 ): void {
   const { id, offset, medium, repaired } = damage
   try {
-    const place = database.get<{ path: string; tenant: string }>(
-      `SELECT '/app_instances/' || ai.id || '/storage_instances/' || si.name || '/volumes/' || volume.name
-         || coalesce('/snapshots/' || snapshot.utc_ts, '') AS path, ai.tenant
-       FROM volume JOIN storage_instance si ON si.uuid = volume.storage_instance
-       JOIN app_instance ai ON ai.id = si.app_instance
-       LEFT JOIN snapshot ON snapshot.volume = volume.store_id AND snapshot.store_id = ?1
-       WHERE volume.store_id = ?1 OR snapshot.store_id = ?1`,
-      id,
-    )
+    const place = storedPath(database, id)
     if (place === undefined) return
     const what = `the block of 4096 bytes at byte ${offset} of ${place.path} on the medium ${medium}`
     const code = repaired ? 'VOLUME_DATA_REPAIRED' : 'VOLUME_DATA_DAMAGED'

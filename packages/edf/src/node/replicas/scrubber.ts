@@ -1,20 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { StorageCheck } from '../../schemas/storage-check.ts'
 import type { Database } from '../database/database.ts'
 import { readSetting, writeSetting } from '../resources/settings.ts'
 import type { ScrubPosition } from '../store/scrub.ts'
 import type { Present, ReplicatedStore } from './replicated-store.ts'
 
-/** What a medium's data were last compared with their checksums, and how far that is. Times are ISO 8601. */
-export interface ScrubState extends ScrubPosition {
-  readonly medium: string
-  readonly startedAt: string
-  /** Undefined while it runs, or waits to go on. */
-  readonly finishedAt?: string
-  readonly bytesRead: number
-  readonly damagedBlocks: number
-  /** Damage of catalog, maps and checksums. */
-  readonly problems: readonly string[]
-}
+/** When a medium's data were last compared with their checksums, and how far that is. */
+export type ScrubState = ScrubPosition & Omit<StorageCheck, 'totalBytes'>
 
 /** How much a scrub may take, and how often it comes. */
 export interface ScrubberOptions {
@@ -56,9 +48,12 @@ export class Scrubber {
     this.#timer.unref()
   }
 
-  /** Of each medium that was scrubbed or is. */
-  states(): ScrubState[] {
-    return this.#store.media.flatMap(({ id }) => this.#state(id) ?? [])
+  /** Of each medium that is there, once it was scrubbed. */
+  states(): (ScrubState & StorageCheck)[] {
+    return this.#store.present().flatMap(({ medium, store }) => {
+      const state = this.#state(medium.id)
+      return state === undefined ? [] : [{ ...state, totalBytes: store.usage().usedBytes }]
+    })
   }
 
   /** Checks everything from the start, now and without sparing anybody. */
