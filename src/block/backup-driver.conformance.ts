@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import { type BlockDevice, type Cancel, type Done, MemoryDevice, readBytes } from '@emberglass/iscsi'
-import { KiB, MiB } from '../kernel/bytes.ts'
+import { type Bytes, KiB, MiB } from '../kernel/bytes.ts'
 import { uncancelled } from '../kernel/call.ts'
 import { BackendError, Invalid, NotFound, StorageError } from '../kernel/errors.ts'
 import type { BackupCall, BackupDriver, NewBackup, StoredBackup } from './backup-driver.ts'
@@ -67,6 +67,16 @@ class WatchedDevice extends MemoryDevice {
     this.onRead(offset)
     return super.read(offset, into, cancel)
   }
+}
+
+/** The bytes of an object with one bit in the middle flipped, for fixtures. */
+export async function flipped(object: Bytes): Promise<Buffer> {
+  const parts: Uint8Array[] = []
+  for await (const part of object) parts.push(Uint8Array.from(part))
+  const bytes = Buffer.concat(parts)
+  const at = bytes.byteLength >> 1
+  bytes[at] = (bytes[at] ?? 0) ^ 4
+  return bytes
 }
 
 /** What a case works with. */

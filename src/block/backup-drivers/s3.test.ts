@@ -7,7 +7,7 @@ import { Misconfigured } from '../../kernel/errors.ts'
 import { Secret } from '../../kernel/secret.ts'
 import { S3Client } from '../../s3/client.ts'
 import { testSwift, whyNoSwift } from '../../swift/test-support.ts'
-import { type BackupDriverFixture, backupDriverConformance } from '../backup-driver.conformance.ts'
+import { type BackupDriverFixture, backupDriverConformance, flipped } from '../backup-driver.conformance.ts'
 import { chunkedBackupDriver } from './chunked/chunked.ts'
 import { type S3BackupSettings, S3BlobStore } from './s3.ts'
 
@@ -39,13 +39,19 @@ async function onS3(): Promise<BackupDriverFixture> {
   const client = new S3Client({ endpoint, accessKey, secretKey, pathStyle: true })
   await client.createBucket(settings.bucket, call)
   const driver = open()
+  const keys = async (prefix: string) => {
+    const found: string[] = []
+    for await (const { key: name } of client.list(settings.bucket, prefix, call)) found.push(name)
+    return found
+  }
   return {
     driver,
     reopen: async () => open(),
-    async leftovers() {
-      const keys: string[] = []
-      for await (const { key } of client.list(settings.bucket, '', call)) keys.push(key)
-      return keys
+    leftovers: () => keys(''),
+    objects: ({ prefix }) => keys(prefix),
+    async flip({ container }, name) {
+      const bytes = await flipped(client.getObject(container, name, undefined, call))
+      await client.putObject(container, name, bytes, call)
     },
     async [Symbol.asyncDispose]() {
       await driver[Symbol.asyncDispose]()

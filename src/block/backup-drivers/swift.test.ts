@@ -7,7 +7,7 @@ import { Secret } from '../../kernel/secret.ts'
 import { swiftAuthV1 } from '../../swift/auth.ts'
 import { SwiftClient } from '../../swift/client.ts'
 import { testSwift, whyNoSwift } from '../../swift/test-support.ts'
-import { type BackupDriverFixture, backupDriverConformance } from '../backup-driver.conformance.ts'
+import { type BackupDriverFixture, backupDriverConformance, flipped } from '../backup-driver.conformance.ts'
 import { chunkedBackupDriver } from './chunked/chunked.ts'
 import { SwiftBlobStore } from './swift.ts'
 
@@ -31,13 +31,19 @@ async function onSwift(): Promise<BackupDriverFixture> {
   const client = new SwiftClient({ auth: swiftAuthV1({ authUrl, user, key: settings.key }) })
   await client.putContainer(settings.container, {}, call)
   const driver = open()
+  const names = async (prefix: string) => {
+    const found: string[] = []
+    for await (const { name } of client.list(settings.container, prefix, call)) found.push(name)
+    return found
+  }
   return {
     driver,
     reopen: async () => open(),
-    async leftovers() {
-      const names: string[] = []
-      for await (const { name } of client.list(settings.container, '', call)) names.push(name)
-      return names
+    leftovers: () => names(''),
+    objects: ({ prefix }) => names(prefix),
+    async flip({ container }, name) {
+      const bytes = await flipped(client.getObject(container, name, undefined, call))
+      await client.putObject(container, name, bytes, {}, call)
     },
     async [Symbol.asyncDispose]() {
       await driver[Symbol.asyncDispose]()

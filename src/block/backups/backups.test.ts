@@ -407,6 +407,78 @@ onEachEngine((engine) => {
     assert.equal((await shown(block, `/volumes/${volumeId}`)).status, 'available')
   })
 
+  test(`a record that names no driver is looked for: by its service, on the array, by its name, on ${engine.name}`, async () => {
+    const stores = { datera: blobs(), ceph: blobs(), swift: blobs() }
+    const config = {
+      backup_driver: 'datera',
+      backup_datera_secondary_backup_drivers: 'ceph,cinder.backup.drivers.swift.BackupDriver',
+    }
+    const options = { config: configOf(config), backupDrivers: drivers(stores) }
+    await using block = await startTestBlock(engine, options)
+    const volumeId = await makeVolume(block)
+    for (const [name, service, expected] of [
+      ['ceph_x', 'cinder.backup.drivers.ceph.BackupDriver', 'ceph'],
+      ['ceph_x', 'swift', 'swift'],
+      ['ceph_x', 'a.module.of.somebody', 'datera'], // it is on the array, whatever it is called
+      ['ceph_y', 'a.module.of.somebody', 'ceph'],
+      ['nightly', 'a.module.of.somebody', 'datera'],
+    ] as const) {
+      const kept = name === 'ceph_y' ? 'ceph_x' : expected === 'datera' ? 'nightly' : `${expected}_x`
+      const { id } = await made(block, '/backups', 'backup', { volume_id: volumeId, name: kept })
+      const path = `/backups/${id}`
+      const record = (await block.request('admin', 'GET', `${path}/export_record`)).body['backup-record']
+      const { handler: _, ...told } = JSON.parse(Buffer.from(record.backup_url, 'base64').toString())
+      const old = Buffer.from(JSON.stringify({ ...told, display_name: name, service })).toString('base64')
+      await block.database.kysely.deleteFrom('backups').where('id', '=', id).execute()
+      const body = { body: { 'backup-record': { backup_service: service, backup_url: old } } }
+      assert.equal((await block.request('admin', 'POST', '/backups/import_record', body)).status, 201)
+      await block.idle()
+      const imported = await shown(block, path)
+      assert.equal(imported.status, 'available', `${name} ${service}: ${imported.fail_reason}`)
+      await block.request('member', 'DELETE', path)
+      await block.idle()
+      assert.ok(Object.values(stores).every((store) => store.blobs.size === 0))
+    }
+  })
+
+  test(`a backup whose driver is not enabled any more is left as it is, and the driver is named, on ${engine.name}`, async () => {
+    const stores = { datera: blobs(), ceph: blobs() }
+    const options = (secondaries: string) => ({
+      config: configOf({ backup_driver: 'datera', backup_datera_secondary_backup_drivers: secondaries }),
+      backupDrivers: drivers(stores),
+    })
+    await using before = await startTestBlock(engine, { ...options('ceph'), runJobs: false })
+    const { database, driver } = before
+    let volumeId = ''
+    let id = ''
+    {
+      await using running = await startTestBlock(engine, { ...options('ceph'), database, driver })
+      volumeId = await makeVolume(running)
+      id = (await made(running, '/backups', 'backup', { volume_id: volumeId, name: 'ceph_x' })).id
+    }
+    {
+      await using without = await startTestBlock(engine, { ...options(''), database, driver })
+      await made(without, `/backups/${id}/restore`, 'restore', { volume_id: volumeId })
+      assert.equal((await shown(without, `/backups/${id}`)).status, 'available')
+      assert.equal((await shown(without, `/volumes/${volumeId}`)).status, 'error_restoring')
+      const { messages } = (await without.request('member', 'GET', '/messages', { version: '3.3' })).body
+      assert.match(messages[0].user_message, /backup driver ceph is not enabled; enabled are: datera/)
+      assert.equal((await without.request('member', 'DELETE', `/backups/${id}`)).status, 202)
+      await without.idle()
+      const left = await shown(without, `/backups/${id}`)
+      assert.equal(left.status, 'error_deleting')
+      assert.match(left.fail_reason, /backup driver ceph is not enabled/)
+    }
+    assert.ok(stores.ceph.blobs.size > 0)
+    await using again = await startTestBlock(engine, { ...options('ceph'), database, driver })
+    const reset = { body: { 'os-reset_status': { status: 'available' } } }
+    assert.equal((await again.request('admin', 'POST', `/backups/${id}/action`, reset)).status, 202)
+    await again.request('member', 'DELETE', `/backups/${id}`)
+    await again.idle()
+    assert.equal((await again.request('member', 'GET', `/backups/${id}`)).status, 404)
+    assert.equal(stores.ceph.blobs.size, 0)
+  })
+
   test(`a driver that is not known, or named twice, stops the start; one that fails disables only itself, on ${engine.name}`, async () => {
     const stores = { datera: blobs(), ceph: blobs() }
     const start = (secondaries: string) =>

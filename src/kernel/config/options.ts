@@ -86,6 +86,12 @@ export const boolean = (name: string, extras: Extras<boolean>): Option<boolean> 
     throw new Invalid(`expected true or false, not '${value}'`)
   })
 
+/** A boolean that may be absent: then something else decides. */
+export const optionalBoolean = (
+  name: string,
+  extras: { help: string; deprecatedNames?: readonly string[] },
+): Option<boolean | undefined> => ({ ...boolean(name, extras), default: undefined })
+
 export const integer = (
   name: string,
   extras: Extras<number> & { min?: number; max?: number },

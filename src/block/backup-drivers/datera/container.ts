@@ -13,6 +13,7 @@ import {
   untilSnapshotReady,
 } from '@emberglass/edf'
 import { IscsiError, readBytes, readStream, writeStream } from '@emberglass/iscsi'
+import { edfCallOf } from '../../../datera/edf-call.ts'
 import { kernelErrorOf } from '../../../datera/kernel-error.ts'
 import { type Bytes, MiB, regrouped } from '../../../kernel/bytes.ts'
 import type { Call } from '../../../kernel/call.ts'
@@ -44,6 +45,8 @@ export interface ArrayPlace {
   readonly tenant: string | undefined
   /** Eight hexadecimal digits of our initiator's name. */
   readonly owner: string
+  /** Requests to the array are worth a line in the log. */
+  readonly debug: boolean
 }
 
 /**
@@ -62,8 +65,9 @@ export class DateraContainer implements BlobContainer {
     this.#appInstance = appInstance
   }
 
-  async put(name: string, data: Bytes, call: Call): Promise<void> {
-    const { array, tenant } = this.#at
+  async put(name: string, data: Bytes, outer: Call): Promise<void> {
+    const { array, tenant, debug } = this.#at
+    const call = edfCallOf(outer, debug)
     try {
       this.#disk ??= await array.disks.open(tenant, this.#appInstance, 'rw', call)
       const disk = this.#disk
@@ -95,7 +99,8 @@ export class DateraContainer implements BlobContainer {
     }
   }
 
-  async *get(name: string, call: Call): Bytes {
+  async *get(name: string, outer: Call): Bytes {
+    const call = edfCallOf(outer, this.#at.debug)
     try {
       const snapshot = await this.#snapshotOf(name, call)
       await using copy = await this.#copyOf(snapshot, call)
@@ -119,7 +124,7 @@ export class DateraContainer implements BlobContainer {
 
   async list(call: Call): Promise<readonly string[]> {
     const { prefix } = this.#place
-    const { length } = await this.#snapshots(call)
+    const { length } = await this.#snapshots(edfCallOf(call, this.#at.debug))
     if (length < 2) return []
     const objects = Array.from({ length: length - 2 }, (_, index) => objectName(prefix, index + 1))
     return [...objects, sha256Name(prefix), metadataName(prefix)]

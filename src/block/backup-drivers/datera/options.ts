@@ -3,6 +3,7 @@ import {
   choice,
   integer,
   type OptionSet,
+  optionalBoolean,
   optionalText,
   port,
   seconds,
@@ -23,14 +24,18 @@ export interface DateraBackupSettings extends ChunkedSettings {
   readonly replicaCount: number
   readonly placementMode: 'hybrid' | 'single_flash' | 'all_flash'
   readonly apiPort: number
-  readonly useSsl: boolean
+  readonly useSsl: boolean | undefined
   readonly certificateAuthority: string | undefined
+  readonly clientCertificate: string | undefined
+  readonly clientKey: string | undefined
   readonly iscsiPort: number
   readonly multipath: boolean
   readonly ldapServer: string | undefined
   readonly retryForSeconds: number
   readonly retryEverySeconds: number
   readonly mayCreate: boolean
+  readonly debug: boolean
+  readonly disableProfiler: boolean
 }
 
 export const dateraBackupOptions: OptionSet<DateraBackupSettings> = {
@@ -64,12 +69,20 @@ export const dateraBackupOptions: OptionSet<DateraBackupSettings> = {
     help: 'Media for backups; from product 3.3 on the placement policy of that name.',
   }),
   apiPort: port('backup_datera_api_port', {
-    default: 7717,
-    help: 'Port of the REST API; 7717 is plain HTTP.',
+    default: 7718,
+    help: 'Port of the REST API; 7717 is plain HTTP, which has to be asked for.',
   }),
-  useSsl: boolean('backup_driver_use_ssl', { help: 'TLS, also at a port of your own; at 7718 always.' }),
+  useSsl: optionalBoolean('backup_driver_use_ssl', {
+    help: 'false selects plain HTTP at a port of your own. Default: TLS, unless the port is 7717.',
+  }),
   certificateAuthority: optionalText('backup_datera_ssl_ca', {
     help: "File of authorities that the array's certificate is checked against. Default: it is not checked.",
+  }),
+  clientCertificate: optionalText('backup_driver_client_cert', {
+    help: 'File with our certificate, for mutual TLS.',
+  }),
+  clientKey: optionalText('backup_driver_client_cert_key', {
+    help: "File with our certificate's key.",
   }),
   iscsiPort: port('backup_datera_iscsi_port', {
     default: 3260,
@@ -89,5 +102,9 @@ export const dateraBackupOptions: OptionSet<DateraBackupSettings> = {
   mayCreate: boolean('backup_create_containers', {
     help: 'Make directories and containers that are missing.',
     default: true,
+  }),
+  debug: boolean('backup_datera_debug', { help: 'Log every request to the array, secrets masked.' }),
+  disableProfiler: boolean('backup_datera_disable_profiler', {
+    help: 'Do not log how long operations take.',
   }),
 }

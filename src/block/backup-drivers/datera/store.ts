@@ -1,16 +1,9 @@
 import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
-import {
-  ArrayAccess,
-  type CreateAppInstance,
-  type EdfClientOptions,
-  parseTenant,
-  removeAppInstance,
-  tenantOf,
-} from '@emberglass/edf'
+import { ArrayAccess, type CreateAppInstance, type EdfCall, removeAppInstance } from '@emberglass/edf'
+import { edfCallOf } from '../../../datera/edf-call.ts'
 import { GiB } from '../../../kernel/bytes.ts'
 import type { Call } from '../../../kernel/call.ts'
-import { Misconfigured, messageOf, NotFound } from '../../../kernel/errors.ts'
+import { Misconfigured, NotFound } from '../../../kernel/errors.ts'
 import { type Logger, silentLogger } from '../../../kernel/log.ts'
 import type { BackupHost, BackupPlan } from '../../backup-driver.ts'
 import type { BlobContainer, BlobPlace, BlobStore } from '../chunked/blob-store.ts'
@@ -24,9 +17,7 @@ import {
 } from './container.ts'
 import { headerBytes } from './header.ts'
 import type { DateraBackupSettings } from './options.ts'
-
-/** What we call ourselves in the `Datera-Driver` header. */
-const driver = 'OpenStack-Backup-0.1.0'
+import { checkSettings, clientOptions, tenantFor } from './settings.ts'
 
 /** Backups on a Datera array, as version 1 of Datera's driver laid them out. @see datera-drivers specification 5 */
 export class DateraBlobStore implements BlobStore {
@@ -62,13 +53,13 @@ export class DateraBlobStore implements BlobStore {
 
   async start(call: Call): Promise<void> {
     checkSettings(this.#settings)
-    await this.#run(call, async (at) => {
-      await at.array.tenants.ensure(at.tenant, call)
+    await this.#run('start', call, async (at, edf) => {
+      await at.array.tenants.ensure(at.tenant, edf)
       // copies that a killed process of this host was reading from
       const mark = `-R-${this.#owner}`
-      for (const left of await backupInstances(at, mark, (name) => name.startsWith('BACKUP-'), call)) {
+      for (const left of await backupInstances(at, mark, (name) => name.startsWith('BACKUP-'), edf)) {
         const inUse = left.storage_instances.some((each) => (each.active_initiators ?? []).length > 0)
-        if (!inUse) await removeAppInstance(at.array.client.in(at.tenant), left, call)
+        if (!inUse) await removeAppInstance(at.array.client.in(at.tenant), left, edf)
       }
     })
   }
@@ -78,14 +69,14 @@ export class DateraBlobStore implements BlobStore {
   }
 
   async open(place: BlobPlace, mode: 'read' | 'write', call: Call): Promise<BlobContainer> {
-    return await this.#run(call, async (at) => {
+    return await this.#run('open', call, async (at, edf) => {
       const name = containerName(place.id)
-      const found = await backupInstances(at, name, (each) => each === name, call)
+      const found = await backupInstances(at, name, (each) => each === name, edf)
       // older drivers took the user's container for a name
       const older =
         found.length > 0 || mode === 'write' || place.container === name
           ? []
-          : await backupInstances(at, place.container, (each) => each === place.container, call)
+          : await backupInstances(at, place.container, (each) => each === place.container, edf)
       const [appInstance] = [...found, ...older]
       if (appInstance !== undefined) return new DateraContainer(at, place, appInstance)
       if (mode === 'read') throw new NotFound(`There is no ${name} on the array.`)
@@ -96,17 +87,17 @@ export class DateraBlobStore implements BlobStore {
       return new DateraContainer(
         at,
         place,
-        await at.array.client.in(at.tenant).appInstances.create(body, call),
+        await at.array.client.in(at.tenant).appInstances.create(body, edf),
       )
     })
   }
 
   async remove({ id }: BlobPlace, call: Call): Promise<void> {
-    await this.#run(call, async (at) => {
+    await this.#run('remove', call, async (at, edf) => {
       const name = containerName(id)
       const isOurs = (each: string) => each === name || each.startsWith(copyPrefix(id, ''))
-      for (const found of await backupInstances(at, name, isOurs, call)) {
-        await removeAppInstance(at.array.client.in(at.tenant), found, call)
+      for (const found of await backupInstances(at, name, isOurs, edf)) {
+        await removeAppInstance(at.array.client.in(at.tenant), found, edf)
       }
     })
   }
@@ -115,13 +106,25 @@ export class DateraBlobStore implements BlobStore {
     await this.#access[Symbol.asyncDispose]()
   }
 
-  /** One verb: connected, its errors turned into the kernel's. */
-  async #run<Result>(call: Call, work: (at: ArrayPlace) => Promise<Result>): Promise<Result> {
+  /** One verb: connected, traced and timed, its errors turned into the kernel's. */
+  async #run<Result>(
+    verb: string,
+    call: Call,
+    work: (at: ArrayPlace, edf: EdfCall) => Promise<Result>,
+  ): Promise<Result> {
     this.#log = call.log
+    const { debug, disableProfiler } = this.#settings
+    const started = performance.now()
     try {
       call.signal.throwIfAborted()
-      const array = await this.#access.connect(call)
-      return await work({ array, tenant: tenantFor(this.#settings), owner: this.#owner })
+      const edf = edfCallOf(call, debug)
+      const array = await this.#access.connect(edf)
+      const result = await work({ array, tenant: tenantFor(this.#settings), owner: this.#owner, debug }, edf)
+      if (!disableProfiler) {
+        const seconds = (performance.now() - started) / 1000
+        call.log.debug({ verb, seconds, trace_id: edf.traceId }, 'backup operation on the array done')
+      }
+      return result
     } catch (error) {
       call.signal.throwIfAborted()
       throw kernelError(error)
@@ -153,43 +156,5 @@ function bodyFor(settings: DateraBackupSettings, { array }: ArrayPlace, place: B
         ],
       },
     ],
-  }
-}
-
-/** @throws Misconfigured that names every option that is missing */
-function checkSettings(settings: DateraBackupSettings): void {
-  const missing = [
-    ...(settings.host === '' ? ['backup_datera_san_ip'] : []),
-    ...(settings.login === '' ? ['backup_datera_san_login'] : []),
-    ...(settings.password === undefined ? ['backup_datera_san_password'] : []),
-  ]
-  if (missing.length > 0) throw new Misconfigured(`The datera backup driver needs ${missing.join(', ')}.`)
-  tenantFor(settings)
-}
-
-function tenantFor({ tenant }: DateraBackupSettings): string | undefined {
-  const rule = parseTenant(tenant)
-  if (rule.kind !== 'map') return tenantOf(rule, '')
-  throw new Misconfigured(`backup_datera_tenant_id: 'Map' is for volumes only.`)
-}
-
-async function clientOptions(settings: DateraBackupSettings): Promise<EdfClientOptions> {
-  const { certificateAuthority: path } = settings
-  const ca =
-    path === undefined
-      ? undefined
-      : await readFile(path, 'utf8').catch((cause: unknown) => {
-          throw new Misconfigured(`backup_datera_ssl_ca: ${path} cannot be read: ${messageOf(cause)}.`)
-        })
-  const tls = settings.useSsl || settings.apiPort === 7718
-  return {
-    host: settings.host,
-    port: settings.apiPort,
-    tls: tls ? { verify: ca !== undefined, ...(ca === undefined ? {} : { ca }) } : false,
-    login: settings.login,
-    password: settings.password?.reveal() ?? '',
-    ldapServer: settings.ldapServer,
-    driver,
-    retry: { budgetMs: settings.retryForSeconds * 1000, intervalMs: settings.retryEverySeconds * 1000 },
   }
 }

@@ -1,5 +1,6 @@
 import { ArrayAccess } from '@emberglass/edf'
 import type { BlockDevice } from '@emberglass/iscsi'
+import { edfCallOf } from '../../../datera/edf-call.ts'
 import type { Call } from '../../../kernel/call.ts'
 import { messageOf } from '../../../kernel/errors.ts'
 import { type Logger, silentLogger } from '../../../kernel/log.ts'
@@ -34,7 +35,7 @@ import { takeBackLeftovers } from './leftovers.ts'
 import { requireVolume } from './lookup.ts'
 import { listManageable, manageableSize, manageVolume, unmanageVolume } from './manage.ts'
 import { listManageableSnapshots, manageableSnapshotSize, manageSnapshot } from './manage-snapshots.ts'
-import { edfCallOf, type Operation } from './operation.ts'
+import type { Operation } from './operation.ts'
 import type { DateraSettings } from './options.ts'
 import { retypeVolume } from './retype.ts'
 import { revertToSnapshot } from './revert.ts'
@@ -188,7 +189,7 @@ export class DateraDriver implements VolumeDriver {
     try {
       call.signal.throwIfAborted()
       this.#checked ??= checkSettings(this.#settings, call.log)
-      const edf = edfCallOf(call, this.#settings)
+      const edf = edfCallOf(call, this.#settings.debug)
       const result = await work({
         settings: this.#settings,
         checked: this.#checked,

@@ -2,8 +2,8 @@ import {
   boolean,
   dictionary,
   integer,
-  type Option,
   type OptionSet,
+  optionalBoolean,
   optionalText,
   port,
   requiredText,
@@ -66,11 +66,6 @@ export interface DateraSettings {
   readonly unsupportedDriver: boolean
 }
 
-/** A boolean that may be absent: then something else decides. */
-function optionalBoolean(name: string, help: string): Option<boolean | undefined> {
-  return { ...boolean(name, { help }), default: undefined }
-}
-
 export const dateraOptions: OptionSet<DateraSettings> = {
   host: requiredText('san_ip', { help: 'Management address of the array.' }),
   login: text('san_login', { default: 'admin', help: 'User of the array.' }),
@@ -130,10 +125,9 @@ export const dateraOptions: OptionSet<DateraSettings> = {
   typeDefaults: dictionary('datera_volume_type_defaults', {
     help: 'Defaults of the DF: settings of volume types, without the prefix: replica_count:2,total_iops_max:500.',
   }),
-  useSsl: optionalBoolean(
-    'driver_use_ssl',
-    'false selects plain HTTP. Default: TLS, unless the port is 7717.',
-  ),
+  useSsl: optionalBoolean('driver_use_ssl', {
+    help: 'false selects plain HTTP. Default: TLS, unless the port is 7717.',
+  }),
   verifyCertificate: boolean('driver_ssl_cert_verify', { help: "Check the array's certificate." }),
   certificateAuthority: optionalText('driver_ssl_cert_path', {
     help: 'File of certificate authorities to trust.',
@@ -171,10 +165,9 @@ export const dateraOptions: OptionSet<DateraSettings> = {
     min: 0,
     help: 'Number of such copies, 0 for no limit.',
   }),
-  reportDiscard: optionalBoolean(
-    'report_discard_supported',
-    'Tell hosts whether to use discard. Default: say nothing.',
-  ),
+  reportDiscard: optionalBoolean('report_discard_supported', {
+    help: 'Tell hosts whether to use discard. Default: say nothing.',
+  }),
   multipath: boolean('use_multipath_for_image_xfer', { help: 'Use every portal when images are copied.' }),
   enforceMultipath: boolean('enforce_multipath_for_image_xfer', {
     help: 'Fail when images cannot be copied over several portals.',

@@ -1,10 +1,10 @@
-import { readFile } from 'node:fs/promises'
 import {
   type ClientVersion,
   type EdfClientOptions,
   parseTenant,
   type TenantRule,
 } from '@emberglass/edf/client'
+import { readPemFile } from '../../../datera/pem-file.ts'
 import { Invalid, Misconfigured, messageOf } from '../../../kernel/errors.ts'
 import type { Logger } from '../../../kernel/log.ts'
 import type { DateraSettings } from './options.ts'
@@ -37,9 +37,9 @@ export function checkSettings(settings: DateraSettings, log: Logger): CheckedSet
 export async function clientOptions(settings: DateraSettings): Promise<EdfClientOptions> {
   const port = portOf(settings)
   const plain = settings.useSsl === false || (settings.useSsl === undefined && port === 7717)
-  const ca = await pem('driver_ssl_cert_path', settings.certificateAuthority)
-  const cert = await pem('driver_client_cert', settings.clientCertificate)
-  const key = await pem('driver_client_cert_key', settings.clientKey)
+  const ca = await readPemFile('driver_ssl_cert_path', settings.certificateAuthority)
+  const cert = await readPemFile('driver_client_cert', settings.clientCertificate)
+  const key = await readPemFile('driver_client_cert_key', settings.clientKey)
   const tls = {
     verify: settings.verifyCertificate,
     ...(ca === undefined ? {} : { ca }),
@@ -73,15 +73,6 @@ function portOf(settings: DateraSettings): number | undefined {
 function pinnedVersions(text: string): readonly ClientVersion[] | undefined {
   if (text === '2.1' || text === '2.2') return [text]
   return undefined
-}
-
-async function pem(option: string, path: string | undefined): Promise<string | undefined> {
-  if (path === undefined) return undefined
-  try {
-    return await readFile(path, 'utf8')
-  } catch (cause) {
-    throw misconfigured(option, `${path} cannot be read: ${messageOf(cause)}`, cause)
-  }
 }
 
 function tenantRule(settings: DateraSettings): TenantRule {

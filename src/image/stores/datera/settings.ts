@@ -1,5 +1,5 @@
-import { readFile } from 'node:fs/promises'
 import { type EdfClientOptions, parseTenant, tenantOf } from '@emberglass/edf/client'
+import { readPemFile } from '../../../datera/pem-file.ts'
 import { Misconfigured, messageOf } from '../../../kernel/errors.ts'
 import type { DateraStoreSettings } from './options.ts'
 
@@ -29,7 +29,7 @@ export function checkSettings(settings: DateraStoreSettings): CheckedSettings {
 /** How to connect. @throws Misconfigured when a file cannot be read */
 export async function clientOptions(settings: DateraStoreSettings): Promise<EdfClientOptions> {
   const plain = settings.useSsl === false || (settings.useSsl === undefined && settings.apiPort === 7717)
-  const ca = await authority(settings.certificateAuthority)
+  const ca = await readPemFile('datera_ssl_ca', settings.certificateAuthority)
   return {
     host: settings.host,
     port: settings.apiPort,
@@ -61,13 +61,4 @@ function chapFor(settings: DateraStoreSettings): CheckedSettings['chap'] {
     throw new Misconfigured(`datera_chap_password: expected 12 to 16 characters, not ${password.length}.`)
   }
   return { username: settings.chapUsername, password }
-}
-
-async function authority(path: string | undefined): Promise<string | undefined> {
-  if (path === undefined) return undefined
-  try {
-    return await readFile(path, 'utf8')
-  } catch (cause) {
-    throw new Misconfigured(`datera_ssl_ca: ${path} cannot be read: ${messageOf(cause)}.`, { cause })
-  }
 }
