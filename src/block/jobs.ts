@@ -1,6 +1,7 @@
 import type { AnyJobDefinition } from '../kernel/jobs/job-queue.ts'
 import { backupJobs } from './backups/jobs.ts'
 import type { Block } from './context.ts'
+import { takeTogetherJob } from './group-snapshots/take-together.ts'
 import { createGroupJob } from './groups/create.ts'
 import { createSnapshotJob } from './snapshots/create.ts'
 import { deleteSnapshotJob } from './snapshots/delete.ts'
@@ -36,5 +37,6 @@ export function blockJobs(block: Block): readonly AnyJobDefinition[] {
     createSnapshotJob(block),
     deleteSnapshotJob(block),
     createGroupJob(block),
+    takeTogetherJob(block),
   ] as unknown as readonly AnyJobDefinition[] // a definition takes only payloads that it was enqueued with itself
 }

@@ -155,14 +155,14 @@ export function allOf(conditions: readonly Condition[]): Condition {
   return sql<SqlBool>`${sql.join(conditions, sql` and `)}`
 }
 
-/** How many rows match. */
+/** How many rows of a table, or of a join, match. */
 export async function countRows(
   db: BlockDb,
-  table: string,
+  source: RawBuilder<unknown>,
   conditions: readonly Condition[],
 ): Promise<number> {
   const { rows } = await sql<{ count: number }>`
-    select count(*) as count from ${sql.table(table)} where ${allOf(conditions)}`.execute(db)
+    select count(*) as count from ${source} where ${allOf(conditions)}`.execute(db)
   return Number(rows[0]?.count ?? 0)
 }
 

@@ -94,7 +94,7 @@ export async function listBackups(
 }
 
 export async function countBackups(db: BlockDb, conditions: readonly Condition[]): Promise<number> {
-  return await countRows(db, 'backups', conditions)
+  return await countRows(db, sql.table('backups'), conditions)
 }
 
 /** The backup that an increment of a volume builds on: the newest one that is there, of the same project. */

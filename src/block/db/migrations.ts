@@ -5,6 +5,7 @@ import * as pagesOfVolumes from './migrations/0011-pages-of-volumes.ts'
 import * as groupsTransfersMigration from './migrations/0020-groups-transfers-migration.ts'
 import * as backups from './migrations/0040-backups.ts'
 import * as totalsOfVolumes from './migrations/0050-totals-of-volumes.ts'
+import * as rarerPagesOfVolumes from './migrations/0051-rarer-pages-of-volumes.ts'
 
 /** The block storage service's tables. Owner name for `migrate`: `block`. */
 export const blockMigrations: Migrations = {
@@ -14,4 +15,5 @@ export const blockMigrations: Migrations = {
   '0020-groups-transfers-migration': groupsTransfersMigration,
   '0040-backups': backups,
   '0050-totals-of-volumes': totalsOfVolumes,
+  '0051-rarer-pages-of-volumes': rarerPagesOfVolumes,
 }

@@ -9,19 +9,21 @@ import { type GroupApi, lockGroup, membersOf } from '../groups/queries.ts'
 import type { BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
 import { claimQuota } from '../quotas/limits.ts'
-import { insertSnapshot } from '../snapshots/queries.ts'
+import { backendOf } from '../scheduler/pools.ts'
+import { insertSnapshot, type SnapshotRow } from '../snapshots/queries.ts'
 import { stringMapOf } from '../types/queries.ts'
 import type { VolumeRow } from '../volumes/queries.ts'
 import type { GroupSnapshotRow } from './queries.ts'
+import { mustBeConsistent } from './take-together.ts'
 
 const snapshotable = ['available', 'in-use']
 const notMigrating = [null, 'deleting', 'error', 'success']
 
 /**
- * Records a snapshot of every member, each with its own job. The last of them makes the group snapshot available.
- *
- * Members are not taken at the same instant. What nobody writes to is consistent all the same; a group whose type
- * demands consistent snapshots is therefore refused while a member is attached.
+ * Records a snapshot of every member. Where the group's type demands consistent snapshots and the backend can take
+ * them, one job takes all at one moment; otherwise each has its own job, and the last of them makes the group snapshot
+ * available. What nobody writes to is consistent in that way too: a group that demands it is refused while a member is
+ * attached.
  * @throws NotFound, Forbidden, InvalidState, OverQuota @see block-storage-api specification 4.6, 5.13
  */
 export async function createGroupSnapshot(
@@ -41,8 +43,8 @@ export async function createGroupSnapshot(
       throw new Invalid(`Invalid group: Group ${group.id} is empty. No group snapshot will be created.`)
     }
     const type = await getGroupType(transaction, { ...request, isAdmin: true }, group.group_type_id)
-    const specs = stringMapOf(type.group_specs)
-    const mustBeConsistent = /^<is>\s+true$/i.test(specs['consistent_group_snapshot_enabled'] ?? '')
+    const demandsConsistency = mustBeConsistent(stringMapOf(type.group_specs))
+    const together = demandsConsistency && canTakeTogether(block, members)
     const id = randomUUID()
     const row = await transaction
       .insertInto('volume_group_snapshots')
@@ -61,21 +63,41 @@ export async function createGroupSnapshot(
       .returningAll()
       .executeTakeFirstOrThrow()
     for (const member of members) {
-      checkMember(member, mustBeConsistent)
-      await snapshotMember(block, transaction, request, row, member)
+      checkMember(member, demandsConsistency && !together)
+      const snapshot = await snapshotMember(block, transaction, request, row, member)
+      if (together) continue
+      await enqueue(block, transaction, 'snapshot.create', {
+        resource: `volume:${member.id}`,
+        payload: { snapshotId: snapshot.id },
+        requestId: request.requestId,
+      })
+    }
+    if (together) {
+      await enqueue(block, transaction, 'group_snapshot.create', {
+        resource: `group:${group.id}`,
+        payload: { groupSnapshotId: id },
+        requestId: request.requestId,
+      })
     }
     return row
   })
 }
 
-function checkMember(volume: VolumeRow, mustBeConsistent: boolean): void {
+/** Whether all are on one backend, whose driver takes snapshots of several volumes at one moment. */
+function canTakeTogether(block: Block, members: readonly VolumeRow[]): boolean {
+  const hosts = new Set(members.map(({ host }) => backendOf(host ?? '')))
+  const backend = block.backends.all.find(({ host }) => hosts.size === 1 && hosts.has(host))
+  return backend?.driver.groups !== undefined
+}
+
+function checkMember(volume: VolumeRow, mustBeDetached: boolean): void {
   const refuse = (why: string) =>
     new InvalidState(`Invalid volume: The snapshot cannot be created because volume ${volume.id} ${why}.`)
   if (volume.host === null) throw refuse('is not on a backend')
   if (!snapshotable.includes(volume.status)) throw refuse(`is in ${volume.status} status`)
   if (!notMigrating.includes(volume.migration_status)) throw refuse('is being migrated')
-  if (mustBeConsistent && volume.status === 'in-use') {
-    throw refuse('is attached, and no backend here takes consistent snapshots of several attached volumes')
+  if (mustBeDetached && volume.status === 'in-use') {
+    throw refuse('is attached, and its backend takes no consistent snapshots of several attached volumes')
   }
 }
 
@@ -85,7 +107,7 @@ async function snapshotMember(
   request: BlockRequest,
   group: GroupSnapshotRow,
   volume: VolumeRow,
-): Promise<void> {
+): Promise<SnapshotRow> {
   const type = await transaction
     .selectFrom('volume_types')
     .select('name')
@@ -96,7 +118,7 @@ async function snapshotMember(
     gigabytes: block.settings.noSnapshotGbQuota ? 0 : volume.size_gib,
     typeName: type?.name ?? null,
   })
-  const snapshot = await insertSnapshot(transaction, {
+  return await insertSnapshot(transaction, {
     id: randomUUID(),
     project_id: volume.project_id,
     user_id: request.identity.userId,
@@ -114,10 +136,5 @@ async function snapshotMember(
     metadata: '{}',
     created_at: block.now().toISOString(),
     updated_at: null,
-  })
-  await enqueue(block, transaction, 'snapshot.create', {
-    resource: `volume:${volume.id}`,
-    payload: { snapshotId: snapshot.id },
-    requestId: request.requestId,
   })
 }

@@ -12,6 +12,7 @@ import type { BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
 import { claimQuota } from '../quotas/limits.ts'
 import { poolCandidates } from '../scheduler/candidates.ts'
+import { hasCapabilities } from '../scheduler/pools.ts'
 import { schedule } from '../scheduler/schedule.ts'
 import { getTypeByIdOrName, stringMapOf, type TypeRow, typeFacts } from '../types/queries.ts'
 import { chooseZone } from '../zones.ts'
@@ -131,8 +132,8 @@ export function createGroupJob(block: Block): JobDefinition<{ readonly groupId: 
       const group = await findGroup(block.db, groupId)
       if (group?.status !== 'creating') return
       const groupType = await getGroupType(block.db, { projectId: '', isAdmin: true }, group.group_type_id)
-      // snapshots of detached volumes are consistent on every backend; for attached ones see group snapshots
-      const { consistent_group_snapshot_enabled: _, ...demands } = stringMapOf(groupType.group_specs)
+      const groupSpecs = stringMapOf(groupType.group_specs)
+      const { consistent_group_snapshot_enabled: consistent, ...demands } = groupSpecs
       const availabilityZone = group.availability_zone ?? undefined
       let pools = schedule(await poolCandidates(block, job.signal), {
         sizeBytes: 0,
@@ -143,7 +144,11 @@ export function createGroupJob(block: Block): JobDefinition<{ readonly groupId: 
         const extraSpecs = (await typeFacts(block.db, typeId))?.extraSpecs ?? {}
         pools = schedule(pools, { sizeBytes: 0, availabilityZone, extraSpecs })
       }
-      const [best] = pools
+      // snapshots of detached volumes are consistent everywhere, those of attached ones where the backend takes them
+      const able = pools.filter(
+        ({ capabilities }) => consistent && hasCapabilities({ capabilities }, groupSpecs),
+      )
+      const best = able[0] ?? pools[0]
       if (best === undefined) throw new NoCapacity('No backend serves all volume types of the group.')
       await transitionGroup(block.db, groupId, ['creating'], {
         status: 'available',

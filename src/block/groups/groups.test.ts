@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import { onEachEngine } from '../../kernel/db/testing.ts'
+import { BackendError } from '../../kernel/errors.ts'
 import { startTestBlock, type TestAnswer, type TestBlock, type TestToken } from '../testing.ts'
+import { MemoryVolumeDriver } from '../volume-drivers/memory.ts'
 
 const version = '3.60'
 
@@ -9,6 +12,26 @@ async function ok(answer: Promise<TestAnswer>, status: number): Promise<TestAnsw
   const { status: got, text, body } = await answer
   assert.equal(got, status, text)
   return body
+}
+
+/** A driver whose first snapshots of a group are taken, but it is away before it has said so. */
+function interruptedOnce() {
+  const driver = new MemoryVolumeDriver({ poolName: 'p', capacityBytes: 100 * 1024 ** 4 })
+  const taken: (readonly string[])[] = []
+  const deleted: string[] = []
+  const { snapshot } = driver.groups
+  driver.groups.snapshot = async (snapshots, call) => {
+    const created = await snapshot(snapshots, call)
+    taken.push(snapshots.map(({ id }) => id).sort())
+    if (taken.length === 1) throw new BackendError('away', { left: 'unknown', retryAfterMs: 1 })
+    return created
+  }
+  const remove = driver.snapshots.delete
+  driver.snapshots.delete = async (one, call) => {
+    deleted.push(one.id)
+    await remove(one, call)
+  }
+  return { driver, taken, deleted }
 }
 
 /** A group type, a volume type, and how to make groups and volumes of them. */
@@ -103,6 +126,46 @@ onEachEngine((engine) => {
     await block.idle()
     assert.deepEqual((await ok(ask('member', 'GET', '/groups'), 200)).groups, [])
     assert.deepEqual(block.driver.ids, [])
+  })
+
+  test(`a consistent snapshot is taken of all members at one moment, attached ones too, on ${engine.name}`, async () => {
+    const { driver, taken, deleted } = interruptedOnce()
+    await using block = await startTestBlock(engine, { driver })
+    const { ask, group, volume, groupTypeId } = await groupsOf(block)
+    const group_specs = { consistent_group_snapshot_enabled: '<is> True' }
+    await ok(ask('admin', 'POST', `/group_types/${groupTypeId}/group_specs`, { group_specs }), 202)
+    const groupId = await group()
+    const members = [await volume(groupId), await volume(groupId)]
+    const attach = { 'os-attach': { instance_uuid: randomUUID(), mountpoint: '/dev/vdb' } }
+    await ok(ask('admin', 'POST', `/volumes/${members[0]}/action`, attach), 202)
+    const take = async () => {
+      const { group_snapshot: taken } = await ok(
+        ask('member', 'POST', '/group_snapshots', { group_snapshot: { group_id: groupId } }),
+        202,
+      )
+      await block.idle()
+      return (await ok(ask('member', 'GET', `/group_snapshots/${taken.id}`), 200)).group_snapshot
+    }
+    const first = await take()
+    assert.equal(first.status, 'available')
+    const { snapshots } = await ok(ask('member', 'GET', '/snapshots'), 200)
+    const ids = snapshots.map((one: { id: string }) => one.id).sort()
+    assert.deepEqual(taken, [ids, ids], 'as a whole, and as a whole again after an interruption')
+    assert.deepEqual(deleted.sort(), ids, 'what the interrupted run took is not kept')
+    const second = await take()
+    for (const { id } of [first, second]) await ok(ask('member', 'DELETE', `/group_snapshots/${id}`), 202)
+    await block.idle()
+    assert.deepEqual((await ok(ask('member', 'GET', '/group_snapshots'), 200)).group_snapshots, [])
+
+    driver.groups.snapshot = async () => {
+      throw new BackendError('the array is full', { left: 'nothing' })
+    }
+    assert.equal((await take()).status, 'error')
+    const failed = (await ok(ask('member', 'GET', '/snapshots'), 200)).snapshots
+    assert.deepEqual(
+      failed.map((one: { status: string }) => one.status),
+      ['error', 'error'],
+    )
   })
 
   test(`volumes move into and out of a group, on ${engine.name}`, async () => {

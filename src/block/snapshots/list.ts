@@ -4,6 +4,7 @@ import {
   allTenants,
   type Condition,
   contains,
+  equals,
   never,
   nextLink,
   readFilters,
@@ -87,5 +88,6 @@ function snapshotCondition(block: Block, request: BlockRequest, name: string, va
   const key = similar ? name.slice(0, -1) : name
   const column = Object.hasOwn(filterColumns, key) ? filterColumns[key] : undefined
   if (column === undefined) return never
-  return similar ? contains(column, value) : sql<SqlBool>`${sql.ref(column)} = ${value}`
+  if (similar) return contains(column, value)
+  return column === 'name' ? equals(column, value) : sql<SqlBool>`${sql.ref(column)} = ${value}`
 }

@@ -1,4 +1,4 @@
-import type { Selectable, Transaction, Updateable } from 'kysely'
+import { type Selectable, sql, type Transaction, type Updateable } from 'kysely'
 import { NotFound } from '../../kernel/errors.ts'
 import type { BlockDb } from '../context.ts'
 import type { SnapshotsTable, Tables } from '../db/tables.ts'
@@ -81,5 +81,5 @@ export async function listSnapshots(
 }
 
 export async function countSnapshots(db: BlockDb, conditions: readonly Condition[]): Promise<number> {
-  return await countRows(db, 'snapshots', conditions)
+  return await countRows(db, sql.table('snapshots'), conditions)
 }

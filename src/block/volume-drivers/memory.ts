@@ -89,6 +89,7 @@ export class MemoryVolumeDriver implements VolumeDriver {
           multiattach: true,
           online_extend_support: true,
           sparse_copy_volume: true,
+          consistent_group_snapshot_enabled: true,
         },
       },
     ]

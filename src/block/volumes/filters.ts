@@ -24,7 +24,7 @@ export const volumeSortColumns: SortColumns = {
 }
 
 /** Columns that have an index in their sorting form. */
-const sortedAsNull = ['name', 'availability_zone', 'host', 'volume_type_id']
+const sortedAsNull = ['name', 'availability_zone', 'host', 'volume_type_id', 'migration_status']
 
 /** What those who are not admins may filter volumes by. @see specification 1.9 */
 export const volumeFilters: readonly string[] = [
@@ -83,8 +83,7 @@ export function volumeCondition(
     const column = textColumns[name.slice(0, -1)]
     return column === undefined ? never : contains(column, value)
   }
-  if (name === 'metadata') return mapCondition(engine, ['metadata', 'admin_metadata'], value)
-  if (name === 'glance_metadata') return mapCondition(engine, ['image_metadata'], value)
+  if (name === 'metadata' || name === 'glance_metadata') return mapCondition(engine, pairColumns[name], value)
   if (name === 'bootable') {
     const wanted = request.minor >= 2 ? queryBoolean(name, value) : !/^(False|false|FALSE)$/.test(value)
     return sql<SqlBool>`bootable = ${wanted ? 1 : 0}`
@@ -104,6 +103,9 @@ export function volumeCondition(
   return sortedAsNull.includes(column) ? equals(column, value) : sql<SqlBool>`${sql.ref(column)} = ${value}`
 }
 
+/** The columns that hold the pairs a filter asks for: JSON objects. */
+export const pairColumns = { metadata: ['metadata', 'admin_metadata'], glance_metadata: ['image_metadata'] }
+
 /** All pairs of a Python dictionary, each in one of the columns. */
 export function mapCondition(
   engine: 'sqlite' | 'postgres',
@@ -111,7 +113,15 @@ export function mapCondition(
   value: string,
 ): Condition {
   const pairs = parsePythonStringMap(value)
-  if (pairs === undefined) return never
+  return pairs === undefined ? never : pairsCondition(engine, columns, pairs)
+}
+
+/** All of the pairs, each in one of the columns. */
+export function pairsCondition(
+  engine: 'sqlite' | 'postgres',
+  columns: readonly string[],
+  pairs: ReadonlyMap<string, string>,
+): Condition {
   const conditions = [...pairs].map(([key, text]) => {
     const anywhere = columns.map((column) => sql<SqlBool>`${jsonText(engine, column, key)} = ${text}`)
     return sql<SqlBool>`(${sql.join(anywhere, sql` or `)})`
@@ -130,7 +140,10 @@ function timeCondition(name: string, value: string): Condition {
     if (operator === undefined || Number.isNaN(milliseconds)) {
       throw new Invalid(`Invalid value '${item}' for ${name}: expected an operator, a colon and an ISO time.`)
     }
-    return sql<SqlBool>`${sql.ref(name)} ${sql.raw(operator)} ${new Date(milliseconds).toISOString()}`
+    // written as lists are sorted, so that both go by the same index
+    const column = name === 'updated_at' ? sql`coalesce(updated_at, '')` : sql.ref(name)
+    return sql<SqlBool>`${column} ${sql.raw(operator)} ${new Date(milliseconds).toISOString()}`
   })
-  return sql<SqlBool>`(${sql.join(bounds, sql` or `)})`
+  const any = sql<SqlBool>`(${sql.join(bounds, sql` or `)})`
+  return name === 'updated_at' ? sql<SqlBool>`(${any} and updated_at is not null)` : any
 }

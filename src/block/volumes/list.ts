@@ -13,7 +13,7 @@ import type { Answer, BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
 import { queryBoolean } from '../validation.ts'
 import { volumeCondition, volumeFilters, volumeSortColumns } from './filters.ts'
-import { alongMetadata } from './metadata-index.ts'
+import { alongPair } from './metadata-index.ts'
 import { attachmentsByVolume, listVolumeNames, listVolumes } from './queries.ts'
 import { metadataPairs, type Scope, volumeTotals } from './totals.ts'
 import { volumeJson, volumeSummaryJson } from './view.ts'
@@ -28,22 +28,23 @@ export async function answerVolumeList(
   const paging = readPaging(request.query, volumeSortColumns, block.settings.osapiMaxLimit)
   const scope = readScope(request)
   const filters = readFilters(request, volumeFilters)
+  const byPair = await alongPair(block, scope, filters, paging)
   const conditions = [
     ...scopeConditions(scope),
-    ...filters.map(([name, value]) => volumeCondition(request, block.engine, name, value)),
+    ...filters
+      .filter((filter) => filter !== byPair?.filter)
+      .map(([name, value]) => volumeCondition(request, block.engine, name, value)),
+    ...(byPair?.conditions ?? []),
   ]
-  const metadata = filters.find(([name]) => name === 'metadata')?.[1]
-  const index = metadata === undefined ? undefined : await alongMetadata(block.db, scope, metadata, paging)
-  const found = [...conditions, ...(index?.conditions ?? [])]
   let ids: readonly string[]
   let text: string
   if (detail) {
-    const rows = await listVolumes(block.db, found, paging, index?.along)
+    const rows = await listVolumes(block.db, conditions, paging, byPair?.along)
     const attachments = await attachmentsByVolume(block.db, rows)
     text = rows.map((row) => volumeJson(row, attachments.get(row.id) ?? [], request, 'show')).join()
     ids = rows.map((row) => row.id)
   } else {
-    const rows = await listVolumeNames(block.db, found, paging, index?.along)
+    const rows = await listVolumeNames(block.db, conditions, paging, byPair?.along)
     text = rows.map((row) => volumeSummaryJson(row, request)).join()
     ids = rows.map((row) => row.id)
   }
@@ -52,7 +53,7 @@ export async function answerVolumeList(
     count =
       filters.length === 0
         ? (await volumeTotals(block.db, scope)).count
-        : await countRows(block.db, 'volumes', conditions)
+        : await countRows(block.db, byPair?.along.source ?? sql.table('volumes'), conditions)
   }
   const links = nextLink(request, detail ? '/volumes/detail' : '/volumes', { ids, paging, count })
   let body = `{"volumes":[${text}]`

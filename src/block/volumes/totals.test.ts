@@ -44,6 +44,7 @@ onEachEngine((engine) => {
       .selectFrom('volume_pairs')
       .select(['pair_key', 'pair_value'])
       .where('volume_id', 'in', [first, fourth])
+      .where('kind', '=', 'metadata')
       .execute()
     assert.deepEqual(pairs, [{ pair_key: 'new', pair_value: 'value' }])
   })
@@ -69,6 +70,14 @@ onEachEngine((engine) => {
     assert.deepEqual(await pages('sort=name:desc'), wanted.toReversed())
     assert.deepEqual(await pages('all_tenants=1', 'admin'), wanted.toReversed())
     assert.deepEqual(await pages(`name=${wanted[1]}`), [wanted[1]])
+    const ofImage = `glance_metadata={'all':'yes','os':'${longValue(0)}'}`
+    for (const query of [ofImage, `${ofImage}&sort=name:asc`, `with_count=true&${ofImage}`]) {
+      const { body } = await block.request('member', 'GET', `/volumes?${query}`, { version: '3.60' })
+      const names = body.volumes.map((volume: { name: string }) => volume.name)
+      assert.deepEqual([names, body.count ?? 1], [['volume-0'], 1], query)
+    }
+    const changed = (bound: string) => pages(`updated_at=${bound}:2001-01-01T00:00:00`)
+    assert.deepEqual([await changed('gt'), await changed('lt')], [['volume-2'], []])
     const { body } = await block.request('member', 'GET', '/volumes/summary', { version: '3.36' })
     assert.deepEqual(body['volume-summary'], {
       total_count: 9,
@@ -77,6 +86,11 @@ onEachEngine((engine) => {
     })
   })
 })
+
+/** Values that differ only where the index of pairs does not look. */
+function longValue(i: number): string {
+  return `${'x'.repeat(300)}${i}`
+}
 
 /** Volumes of the member's project, created one second after the other. */
 async function makeVolumes(block: TestBlock, count: number) {
@@ -89,6 +103,8 @@ async function makeVolumes(block: TestBlock, count: number) {
     id: randomUUID(),
     name: `volume-${i}`,
     metadata: JSON.stringify({ tier: i % 2 === 0 ? 'even' : 'odd', all: 'yes' }),
+    image_metadata: JSON.stringify({ os: longValue(i), all: 'yes' }),
+    updated_at: i === 2 ? '2002-01-01T00:00:00.000Z' : null,
     created_at: new Date(1.7e12 + i * 1000).toISOString(),
   }))
   await db.insertInto('volumes').values(copies).execute()
