@@ -6,7 +6,6 @@ import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { flattenDependencies } from './flatten-dependencies.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const record = join(root, 'node_modules', '.emberglass-installed')
@@ -33,6 +32,9 @@ if (!existsSync(record) || readFileSync(record, 'utf8') !== wanted) {
     process.stderr.write(`npm ci failed${error ? `: ${error.message}` : ''}; see its messages above\n`)
     process.exit(1)
   }
-  await flattenDependencies(root)
+  const flatten = join(root, 'scripts', 'flatten-dependencies.mjs')
+  if (spawnSync(join(root, 'node_modules', '.bin', 'node'), [flatten], { stdio: 'inherit' }).status !== 0) {
+    process.stderr.write('The dependencies could not be flattened: starting will take a little longer.\n')
+  }
   writeFileSync(record, wanted)
 }

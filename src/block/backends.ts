@@ -138,7 +138,7 @@ class RunningBackend implements Backend {
   }
 }
 
-export function createBackends(options: {
+export async function createBackends(options: {
   config: Config
   settings: BlockSettings
   definitions: readonly AnyVolumeDriverDefinition[]
@@ -151,10 +151,10 @@ export function createBackends(options: {
   volumeType: (id: string) => Promise<VolumeTypeFacts | undefined>
   /** Called when a backend has come up or gone down. */
   onChange: () => void
-}): Backends {
+}): Promise<Backends> {
   const { log } = options
   const stopping = new AbortController()
-  const all: RunningBackend[] = options.settings.enabledBackends.map((name) => configure(name, options))
+  const all = await Promise.all(options.settings.enabledBackends.map((name) => configure(name, options)))
   const loops: Promise<void>[] = []
 
   async function keepStarting(backend: RunningBackend): Promise<void> {
@@ -267,7 +267,10 @@ export function createBackends(options: {
   }
 }
 
-function configure(name: string, options: Parameters<typeof createBackends>[0]): RunningBackend {
+async function configure(
+  name: string,
+  options: Parameters<typeof createBackends>[0],
+): Promise<RunningBackend> {
   const { config, settings } = options
   const inherit = ['backend_defaults']
   const common = config.read(name, backendOptions, inherit)
@@ -287,10 +290,10 @@ function configure(name: string, options: Parameters<typeof createBackends>[0]):
     filterFunction: common.filterFunction,
     goodnessFunction: common.goodnessFunction,
     extraCapabilities: common.extraCapabilities,
-    driver: new LockedVolumeDriver(makeDriver(), options.locks),
+    driver: new LockedVolumeDriver(await makeDriver(), options.locks),
   })
 
-  function makeDriver(): VolumeDriver {
+  async function makeDriver(): Promise<VolumeDriver> {
     const wanted = common.volumeDriver
     const definition = options.definitions.find(
       (candidate) => candidate.name === wanted || candidate.aliases.includes(wanted),
@@ -304,7 +307,7 @@ function configure(name: string, options: Parameters<typeof createBackends>[0]):
       )
     }
     const driverSettings = config.read<object>(name, definition.options, inherit)
-    return definition.create(driverSettings, {
+    return await definition.create(driverSettings, {
       name,
       volumeBackendName,
       initiatorName: options.initiatorName,

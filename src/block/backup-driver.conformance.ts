@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { test } from 'node:test'
-import { type BlockDevice, type Cancel, type Done, MemoryDevice, readBytes } from '@emberglass/iscsi'
+import { type BlockDevice, type Cancel, type Done, MemoryDevice, readBytes } from '@emberglass/iscsi/device'
 import { type Bytes, KiB, MiB } from '../kernel/bytes.ts'
 import { uncancelled } from '../kernel/call.ts'
 import { BackendError, Invalid, NotFound, StorageError } from '../kernel/errors.ts'

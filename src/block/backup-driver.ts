@@ -1,4 +1,4 @@
-import type { BlockDevice } from '@emberglass/iscsi'
+import type { BlockDevice } from '@emberglass/iscsi/device'
 import type { Call } from '../kernel/call.ts'
 import type { OptionSet } from '../kernel/config/options.ts'
 
@@ -121,7 +121,8 @@ export interface BackupDriverDefinition<Settings> {
   readonly aliases: readonly string[]
   /** Read from `[DEFAULT]`. */
   readonly options: OptionSet<Settings>
-  create(settings: Settings, host: BackupHost): BackupDriver
+  /** A promise where the driver is loaded only when it is configured. */
+  create(settings: Settings, host: BackupHost): BackupDriver | Promise<BackupDriver>
 }
 
 /** A definition of whatever settings, as lists of definitions have it. */

@@ -1,4 +1,4 @@
-import type { BlockDevice } from '@emberglass/iscsi'
+import type { BlockDevice } from '@emberglass/iscsi/device'
 import type { ByteRange, Bytes } from '../kernel/bytes.ts'
 import type { Call } from '../kernel/call.ts'
 

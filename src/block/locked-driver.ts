@@ -1,4 +1,4 @@
-import type { BlockDevice } from '@emberglass/iscsi'
+import type { BlockDevice } from '@emberglass/iscsi/device'
 import type { Call } from '../kernel/call.ts'
 import type { Locks } from '../kernel/locks/locks.ts'
 import type {

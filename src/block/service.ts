@@ -84,7 +84,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
   await readPolicy()
   const host = settings.host || options.host || hostname()
   const db: Kysely<Tables> = options.database.kysely
-  const backends = createBackends({
+  const backends = await createBackends({
     config,
     settings,
     definitions: options.volumeDrivers,
@@ -96,7 +96,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
     volumeType: (id) => typeFacts(db, id),
     onChange: () => run('the heartbeat', () => beat()),
   })
-  const backups = createBackupHandlers({
+  const backups = await createBackupHandlers({
     config,
     definitions: options.backupDrivers,
     locks,

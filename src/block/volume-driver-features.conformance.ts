@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomBytes, randomUUID } from 'node:crypto'
-import { readBytes, zeroRange } from '@emberglass/iscsi'
+import { readBytes, zeroRange } from '@emberglass/iscsi/device'
 import { GiB, KiB, MiB } from '../kernel/bytes.ts'
 import { type BackendVolume, type Known, typeDifferences, type VolumeTypeFacts } from './volume-driver.ts'
 import {

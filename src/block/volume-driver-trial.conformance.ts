@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { type BlockDevice, readBytes } from '@emberglass/iscsi'
+import { type BlockDevice, readBytes } from '@emberglass/iscsi/device'
 import { GiB } from '../kernel/bytes.ts'
 import { type Call, uncancelled } from '../kernel/call.ts'
 import type {

@@ -1,4 +1,4 @@
-import type { BlockDevice } from '@emberglass/iscsi'
+import type { BlockDevice } from '@emberglass/iscsi/device'
 import type { Call } from '../kernel/call.ts'
 import type { OptionSet } from '../kernel/config/options.ts'
 import type { ImageFacts } from './image-service.ts'
@@ -318,7 +318,8 @@ export interface VolumeDriverDefinition<Settings> {
   readonly aliases: readonly string[]
   /** Read from the backend's own section. */
   readonly options: OptionSet<Settings>
-  create(settings: Settings, backend: VolumeBackend): VolumeDriver
+  /** A promise where the driver is loaded only when it is configured. */
+  create(settings: Settings, backend: VolumeBackend): VolumeDriver | Promise<VolumeDriver>
 }
 
 /** Where a driver stands. */

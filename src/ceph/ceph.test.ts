@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { after, before, test } from 'node:test'
-import { readBytes } from '@emberglass/iscsi'
+import { readBytes } from '@emberglass/iscsi/device'
 import { MiB } from '../kernel/bytes.ts'
 import { uncancelled } from '../kernel/call.ts'
 import { BackendError, Conflict, NotFound } from '../kernel/errors.ts'

@@ -1,4 +1,4 @@
-import { type BlockDevice, type Cancel, checkRange, type Extent } from '@emberglass/iscsi'
+import { type BlockDevice, type Cancel, checkRange, type Extent } from '@emberglass/iscsi/device'
 import { BackendError } from '../kernel/errors.ts'
 import type { RbdImage } from './image.ts'
 import { type FunctionName, type Handle, handleIn, outHandle } from './library.ts'

@@ -1,4 +1,4 @@
-import type { Extent } from '@emberglass/iscsi'
+import type { Extent } from '@emberglass/iscsi/device'
 import type { Call } from '../kernel/call.ts'
 import { Conflict, NotFound } from '../kernel/errors.ts'
 import type { CephCluster } from './cluster.ts'

@@ -1,5 +1,5 @@
 import { createHash, randomFillSync } from 'node:crypto'
-import { type IscsiDisk, openIscsiDisk } from '@emberglass/iscsi'
+import { type IscsiDisk, openIscsiDisk } from '@emberglass/iscsi/initiator'
 import { GiB, KiB, MiB } from '../kernel/bytes.ts'
 import { BackendError } from '../kernel/errors.ts'
 import { Cloud } from './cloud.ts'

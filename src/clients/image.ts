@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import type { BlockDevice } from '@emberglass/iscsi'
+import type { BlockDevice } from '@emberglass/iscsi/device'
 import { type Dispatcher, Pool } from 'undici'
 import type { ByteRange, Bytes } from '../kernel/bytes.ts'
 import type { Call } from '../kernel/call.ts'

@@ -1,4 +1,4 @@
-import { type BlockDevice, type Cancel, checkRange, type Done } from '@emberglass/iscsi'
+import { type BlockDevice, type Cancel, checkRange, type Done } from '@emberglass/iscsi/device'
 import { LRUCache } from 'lru-cache'
 import { type ByteRange, type Bytes, KiB, MiB } from '../kernel/bytes.ts'
 import { BackendError, Conflict, Unsupported } from '../kernel/errors.ts'

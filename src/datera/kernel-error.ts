@@ -9,7 +9,7 @@ import {
   EdfUnavailable,
   EdfVersion,
 } from '@emberglass/edf/client'
-import { IscsiError, ScsiError } from '@emberglass/iscsi'
+import { IscsiError, ScsiError } from '@emberglass/iscsi/device'
 import {
   BackendError,
   Conflict,

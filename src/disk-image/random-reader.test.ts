@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { MemoryDevice } from '@emberglass/iscsi'
+import { MemoryDevice } from '@emberglass/iscsi/device'
 import { readerOfDevice, readerOfRanges } from './random-reader.ts'
 
 const cancel = { signal: new AbortController().signal }

@@ -1,5 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises'
-import type { BlockDevice, Cancel, Done } from '@emberglass/iscsi'
+import type { BlockDevice, Cancel, Done } from '@emberglass/iscsi/device'
 
 /** Random access to bytes at any offset: what a format reader needs of the file or device it reads. */
 export interface RandomReader extends AsyncDisposable {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { createHash, randomUUID } from 'node:crypto'
 import { test } from 'node:test'
-import { readBytes } from '@emberglass/iscsi'
+import { readBytes } from '@emberglass/iscsi/device'
 import { type ByteRange, type Bytes, MiB } from '../kernel/bytes.ts'
 import { type Call, uncancelled } from '../kernel/call.ts'
 import { Conflict, NotFound, StorageError } from '../kernel/errors.ts'

@@ -1,4 +1,4 @@
-import type { BlockDevice } from '@emberglass/iscsi'
+import type { BlockDevice } from '@emberglass/iscsi/device'
 import type { ByteRange, Bytes } from '../kernel/bytes.ts'
 import type { Call } from '../kernel/call.ts'
 import type { OptionSet } from '../kernel/config/options.ts'
@@ -104,8 +104,11 @@ export interface ImageStoreDefinition<Settings> {
   readonly options: OptionSet<Settings>
   /** Serves images that lie elsewhere, and keeps none. There can be one such store only. */
   readonly readOnly?: boolean
-  /** @throws Misconfigured that names section and option */
-  create(settings: Settings, place: StorePlace): ImageStore
+  /**
+   * A promise where the store is loaded only when it is configured.
+   * @throws Misconfigured that names section and option
+   */
+  create(settings: Settings, place: StorePlace): ImageStore | Promise<ImageStore>
   /**
    * Names the storage that the settings choose. Two stores of a type must not choose the same: objects are named
    * by image, and deleting one copy would destroy the other. Absent: the type has checks of its own.

@@ -85,7 +85,7 @@ export interface ImageService extends AsyncDisposable {
 export async function createImageService(options: ImageServiceOptions): Promise<ImageService> {
   const { database, log, config } = options
   const settings = readImageSettings(config)
-  const stores = configureStores({
+  const stores = await configureStores({
     config,
     definitions: options.imageStores,
     stateDirectory: options.stateDirectory,

@@ -18,7 +18,7 @@ async function configured(conf: string) {
     const path = join(directory, 'glance-api.conf')
     await writeFile(path, conf.replaceAll('$DIR', directory))
     const config = await loadConfig({ files: [path] })
-    const registry = configureStores({
+    const registry = await configureStores({
       config,
       definitions: [file, memory],
       stateDirectory: directory,

@@ -68,14 +68,14 @@ interface StoreChoice {
  * @throws Misconfigured, with one clear line, for what the specification's start-up rules forbid
  * @see image-api specification 5.1, 5.2, 5.3
  */
-export function configureStores(options: {
+export async function configureStores(options: {
   config: Config
   definitions: readonly AnyImageStoreDefinition[]
   stateDirectory: string
   initiatorName: string
   identityUrl?: string | undefined
   log: Logger
-}): StoreRegistry {
+}): Promise<StoreRegistry> {
   const { config } = options
   const { enabledBackends } = config.read('DEFAULT', backendsOption)
   const multiStore = enabledBackends.length > 0
@@ -86,7 +86,8 @@ export function configureStores(options: {
   checkDirectories(options, choices, multiStore)
   checkReadOnly(choices, defaultId, multiStore)
   const occupied = new Map<string, string>()
-  const stores = choices.map(({ id, definition }): ConfiguredStore => {
+  const stores: ConfiguredStore[] = []
+  for (const { id, definition } of choices) {
     const section = sectionOf(id)
     const inherit = multiStore ? ['backend_defaults'] : []
     const { description, weight } = config.read(section, storeOptions, inherit)
@@ -95,7 +96,7 @@ export function configureStores(options: {
     }
     const settings = config.read<object>(section, definition.options, inherit)
     refuseShared(occupied, section, definition, settings)
-    const store = definition.create(settings, {
+    const store = await definition.create(settings, {
       name: id,
       multiStore,
       initiatorName: options.initiatorName,
@@ -104,8 +105,8 @@ export function configureStores(options: {
       log: options.log,
     })
     const { type, schemes, readOnly = false } = definition
-    return { id, type, schemes, readOnly, description, weight, store }
-  })
+    stores.push({ id, type, schemes, readOnly, description, weight, store })
+  }
   const chosen = stores.find((store) => store.id === defaultId)
   if (chosen === undefined) throw new Misconfigured('No image store is configured.')
   return new StoreRegistry({ stores, default: chosen, multiStore, log: options.log })

@@ -76,7 +76,7 @@ class Handler {
 }
 
 /** @throws Misconfigured for a driver that does not exist, or one that is named twice */
-export function createBackupHandlers(options: {
+export async function createBackupHandlers(options: {
   config: Config
   definitions: readonly AnyBackupDriverDefinition[]
   locks: Locks
@@ -85,17 +85,17 @@ export function createBackupHandlers(options: {
   initiatorName: string
   availabilityZone: string
   onChange: () => void
-}): BackupHandlers {
+}): Promise<BackupHandlers> {
   const { config, definitions, log } = options
   const settings = readBackupSettings(config)
   const stopping = new AbortController()
   const primaryDefinition = definitionOf('backup_driver', settings.driver ?? 'posix')
   const dispatching = primaryDefinition.name === 'datera'
   const handlers = new Map<string, Handler>()
-  add('backup_driver', primaryDefinition)
+  await add('backup_driver', primaryDefinition)
   if (dispatching) {
     const option = 'backup_datera_secondary_backup_drivers'
-    for (const entry of settings.secondaryDrivers) add(option, definitionOf(option, entry))
+    for (const entry of settings.secondaryDrivers) await add(option, definitionOf(option, entry))
   }
   const primary = primaryDefinition.name
   let timer: NodeJS.Timeout | undefined
@@ -109,11 +109,11 @@ export function createBackupHandlers(options: {
     )
   }
 
-  function add(option: string, definition: AnyBackupDriverDefinition): void {
+  async function add(option: string, definition: AnyBackupDriverDefinition): Promise<void> {
     const { name } = definition
     if (handlers.has(name)) throw new Misconfigured(`${option}: the backup driver ${name} is named twice.`)
     const driverSettings = config.read<object>('DEFAULT', definition.options)
-    const driver = definition.create(driverSettings, {
+    const driver = await definition.create(driverSettings, {
       initiatorName: options.initiatorName,
       stateDirectory: join(options.stateDirectory, 'backup-drivers'),
       availabilityZone: options.availabilityZone,

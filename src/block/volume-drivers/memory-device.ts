@@ -1,4 +1,4 @@
-import { type BlockDevice, checkRange, type Done, type Extent } from '@emberglass/iscsi'
+import { type BlockDevice, checkRange, type Done, type Extent } from '@emberglass/iscsi/device'
 import { KiB } from '../../kernel/bytes.ts'
 import { BackendError } from '../../kernel/errors.ts'
 

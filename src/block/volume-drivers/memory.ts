@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { BlockDevice } from '@emberglass/iscsi'
+import type { BlockDevice } from '@emberglass/iscsi/device'
 import { GiB } from '../../kernel/bytes.ts'
 import type { Call } from '../../kernel/call.ts'
 import { integer } from '../../kernel/config/options.ts'

@@ -1,4 +1,4 @@
-import { type BlockDevice, copyDevice, IscsiError } from '@emberglass/iscsi'
+import { type BlockDevice, copyDevice, IscsiError } from '@emberglass/iscsi/device'
 import { FormatInspector } from '../../disk-image/inspect.ts'
 import { openQcow2 } from '../../disk-image/qcow2/device.ts'
 import { readerOfDevice } from '../../disk-image/random-reader.ts'

@@ -1,4 +1,4 @@
-import { zeroRange } from '@emberglass/iscsi'
+import { zeroRange } from '@emberglass/iscsi/device'
 import { Conflict, Invalid, messageOf, StorageError } from '../../kernel/errors.ts'
 import { defineJob, type JobDefinition } from '../../kernel/jobs/job-queue.ts'
 import { attachmentsOf } from '../attachments/queries.ts'

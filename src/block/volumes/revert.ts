@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { copyDevice } from '@emberglass/iscsi'
+import { copyDevice } from '@emberglass/iscsi/device'
 import { Conflict, Invalid, messageOf, NotFound, Unsupported } from '../../kernel/errors.ts'
 import { defineJob, type Job, type JobDefinition } from '../../kernel/jobs/job-queue.ts'
 import { type Block, enqueue } from '../context.ts'

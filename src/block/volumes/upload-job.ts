@@ -1,4 +1,4 @@
-import { type BlockDevice, readStream } from '@emberglass/iscsi'
+import { type BlockDevice, readStream } from '@emberglass/iscsi/device'
 import { messageOf, StorageError } from '../../kernel/errors.ts'
 import { defineJob, type Job, type JobDefinition } from '../../kernel/jobs/job-queue.ts'
 import type { Block } from '../context.ts'

@@ -1,5 +1,5 @@
 import { randomFillSync, randomInt } from 'node:crypto'
-import type { IscsiDisk } from '@emberglass/iscsi'
+import type { IscsiDisk } from '@emberglass/iscsi/initiator'
 import { MiB } from '../../kernel/bytes.ts'
 import { Invalid } from '../../kernel/errors.ts'
 import { type ConnectOptions, withDisk } from './connect.ts'

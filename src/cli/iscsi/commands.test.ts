@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
-import { IscsiServer, type IscsiTarget, MemoryDevice, readBytes } from '@emberglass/iscsi'
+import { MemoryDevice, readBytes } from '@emberglass/iscsi/device'
+import { IscsiServer, type IscsiTarget } from '@emberglass/iscsi/target'
 
 const name = 'iqn.2026-01.test:cli'
 const MiB = 1024 * 1024

@@ -1,5 +1,6 @@
 /** What all iSCSI commands share: options, opening a disk, errors with a hint. */
-import { type IscsiDisk, IscsiError, openIscsiDisk, type Portal, parsePortal } from '@emberglass/iscsi'
+import { IscsiError } from '@emberglass/iscsi/device'
+import { type IscsiDisk, openIscsiDisk, type Portal, parsePortal } from '@emberglass/iscsi/initiator'
 import { BackendError, Invalid, messageOf } from '../../kernel/errors.ts'
 import { parseDiskUrl } from './url.ts'
 

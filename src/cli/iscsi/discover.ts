@@ -1,4 +1,4 @@
-import { discoverTargets } from '@emberglass/iscsi'
+import { discoverTargets } from '@emberglass/iscsi/initiator'
 import { type ConnectOptions, withSignal } from './connect.ts'
 import { parsePortalUrl } from './url.ts'
 

@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises'
-import { type IscsiDisk, isZero, readStream } from '@emberglass/iscsi'
+import { isZero, readStream } from '@emberglass/iscsi/device'
+import type { IscsiDisk } from '@emberglass/iscsi/initiator'
 import { Invalid } from '../../kernel/errors.ts'
 import { type ConnectOptions, withDisk } from './connect.ts'
 import { transferLine, withProgress } from './progress.ts'

@@ -2,7 +2,7 @@
  * `iscsi://[user[%secret]@]host[:port]/target name/LUN`, as libiscsi and QEMU write it. The environment may hold the
  * secrets instead, under libiscsi's names, where other users of the machine cannot see them.
  */
-import { type Chap, type Portal, parsePortal } from '@emberglass/iscsi'
+import { type Chap, type Portal, parsePortal } from '@emberglass/iscsi/initiator'
 import { Invalid } from '../../kernel/errors.ts'
 
 export interface PortalUrl {

@@ -1,5 +1,5 @@
 import { open } from 'node:fs/promises'
-import { writeStream } from '@emberglass/iscsi'
+import { writeStream } from '@emberglass/iscsi/device'
 import { MiB } from '../../kernel/bytes.ts'
 import { Invalid } from '../../kernel/errors.ts'
 import { type ConnectOptions, withDisk } from './connect.ts'

@@ -1,4 +1,4 @@
-import { type BlockDevice, type Cancel, checkRange, type Extent } from '@emberglass/iscsi'
+import { type BlockDevice, type Cancel, checkRange, type Extent } from '@emberglass/iscsi/device'
 import { Unsupported } from '../../kernel/errors.ts'
 import type { RandomReader } from '../random-reader.ts'
 import { type Mapping, mappingOf, subclusters } from './clusters.ts'

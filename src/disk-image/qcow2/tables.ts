@@ -1,4 +1,4 @@
-import type { Cancel } from '@emberglass/iscsi'
+import type { Cancel } from '@emberglass/iscsi/device'
 import type { RandomReader } from '../random-reader.ts'
 import { entryOffset } from './clusters.ts'
 import { malformed, type Qcow2Header } from './header.ts'

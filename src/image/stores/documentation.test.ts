@@ -38,7 +38,7 @@ async function configured(conf: string) {
     const path = join(directory, 'glance-api.conf')
     await writeFile(path, text)
     const config = await loadConfig({ files: [path] })
-    const registry = configureStores({
+    const registry = await configureStores({
       config,
       definitions: imageStores,
       stateDirectory: directory,

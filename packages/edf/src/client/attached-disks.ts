@@ -1,11 +1,5 @@
-import {
-  type BlockDevice,
-  type Cancel,
-  type Done,
-  type Extent,
-  type IscsiDisk,
-  openIscsiDisk,
-} from '@emberglass/iscsi'
+import type { BlockDevice, Cancel, Done, Extent } from '@emberglass/iscsi/device'
+import type { IscsiDisk } from '@emberglass/iscsi/initiator'
 import type { AppInstance } from '../schemas/app-instance.ts'
 import { onlyVolume } from './app-instances.ts'
 import { EdfFailure } from './errors.ts'
@@ -69,6 +63,7 @@ export class AttachedDisks {
       if (portals.length === 0 || targetName === undefined) {
         throw new EdfFailure(`${storageInstance.path} has no access address in its pool`)
       }
+      const { openIscsiDisk } = await import('@emberglass/iscsi/initiator') // most processes attach nothing for long
       const disk = await openIscsiDisk(
         {
           portals: multipath ? portals : portals.slice(0, 1),

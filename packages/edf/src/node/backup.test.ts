@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { openIscsiDisk, readBytes } from '@emberglass/iscsi'
+import { readBytes } from '@emberglass/iscsi/device'
+import { openIscsiDisk } from '@emberglass/iscsi/initiator'
 import { type CallOptions, type Json, NodeUnderTest } from './testing.ts'
 
 const cancel = { signal: new AbortController().signal }

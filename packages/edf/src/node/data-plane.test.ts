@@ -4,7 +4,8 @@ import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { IscsiError, openIscsiDisk, readBytes } from '@emberglass/iscsi'
+import { IscsiError, readBytes } from '@emberglass/iscsi/device'
+import { openIscsiDisk } from '@emberglass/iscsi/initiator'
 import { type Json, NodeUnderTest, storagePath, volumePathOf } from './testing.ts'
 
 const run = promisify(execFile)

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { IscsiError, openIscsiDisk, readBytes, ScsiError } from '@emberglass/iscsi'
+import { IscsiError, readBytes, ScsiError } from '@emberglass/iscsi/device'
+import { openIscsiDisk } from '@emberglass/iscsi/initiator'
 import { type Json, NodeUnderTest } from './testing.ts'
 
 const cancel = { signal: new AbortController().signal }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { BlockDevice } from '@emberglass/iscsi'
+import type { BlockDevice } from '@emberglass/iscsi/device'
 import { type Bytes, MiB } from '../../../kernel/bytes.ts'
 import type { Call } from '../../../kernel/call.ts'
 import type { BlockDigests } from '../chunked/block-digests.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
-import { MemoryDevice, readBytes } from '@emberglass/iscsi'
+import { MemoryDevice, readBytes } from '@emberglass/iscsi/device'
 import { CephCluster } from '../../../ceph/cluster.ts'
 import { RbdDevice } from '../../../ceph/device.ts'
 import { RadosObjects } from '../../../ceph/objects.ts'

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type BlockDevice, zeroRange } from '@emberglass/iscsi'
+import { type BlockDevice, zeroRange } from '@emberglass/iscsi/device'
 import { CephCluster } from '../../../ceph/cluster.ts'
 import { RbdDevice } from '../../../ceph/device.ts'
 import { isErrno } from '../../../ceph/failure.ts'

@@ -1,4 +1,4 @@
-import type { BlockDevice } from '@emberglass/iscsi'
+import type { BlockDevice } from '@emberglass/iscsi/device'
 import type { BackupCall } from '../../backup-driver.ts'
 import { KnownZeroes } from '../chunked/allocation.ts'
 import { DamagedBlob } from '../chunked/blob-store.ts'

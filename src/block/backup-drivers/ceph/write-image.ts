@@ -1,4 +1,4 @@
-import { type BlockDevice, writeSparse } from '@emberglass/iscsi'
+import { type BlockDevice, writeSparse } from '@emberglass/iscsi/device'
 import type { Call } from '../../../kernel/call.ts'
 import type { BackupCall, BackupSource, ByteExtent } from '../../backup-driver.ts'
 import { KnownZeroes } from '../chunked/allocation.ts'

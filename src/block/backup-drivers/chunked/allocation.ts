@@ -1,4 +1,4 @@
-import type { BlockDevice, Extent } from '@emberglass/iscsi'
+import type { BlockDevice, Extent } from '@emberglass/iscsi/device'
 import { MiB } from '../../../kernel/bytes.ts'
 import type { ByteExtent } from '../../backup-driver.ts'
 

@@ -1,4 +1,4 @@
-import type { BlockDevice } from '@emberglass/iscsi'
+import type { BlockDevice } from '@emberglass/iscsi/device'
 import type { Call } from '../../../kernel/call.ts'
 import { BackendError, Misconfigured, messageOf, NotFound } from '../../../kernel/errors.ts'
 import type {

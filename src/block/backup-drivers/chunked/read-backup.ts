@@ -1,4 +1,4 @@
-import { type BlockDevice, isZero, readBytes, zeroRange } from '@emberglass/iscsi'
+import { type BlockDevice, isZero, readBytes, zeroRange } from '@emberglass/iscsi/device'
 import { type Bytes, limitBytes, MiB, regrouped } from '../../../kernel/bytes.ts'
 import { BackendError, messageOf, NotFound } from '../../../kernel/errors.ts'
 import type { BackupCall, StoredBackup } from '../../backup-driver.ts'

@@ -1,4 +1,4 @@
-import { readStream } from '@emberglass/iscsi'
+import { readStream } from '@emberglass/iscsi/device'
 import { type Bytes, MiB } from '../../../kernel/bytes.ts'
 import { Invalid } from '../../../kernel/errors.ts'
 import type { BackupCall, BackupResult, BackupSource, NewBackup } from '../../backup-driver.ts'

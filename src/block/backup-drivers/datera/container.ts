@@ -12,7 +12,7 @@ import {
   type Snapshot,
   untilSnapshotReady,
 } from '@emberglass/edf'
-import { IscsiError, readBytes, readStream, writeStream } from '@emberglass/iscsi'
+import { IscsiError, readBytes, readStream, writeStream } from '@emberglass/iscsi/device'
 import { edfCallOf } from '../../../datera/edf-call.ts'
 import { kernelErrorOf } from '../../../datera/kernel-error.ts'
 import { type Bytes, MiB, regrouped } from '../../../kernel/bytes.ts'

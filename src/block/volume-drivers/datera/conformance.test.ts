@@ -1,6 +1,6 @@
 import { after } from 'node:test'
 import type { EdfClient } from '@emberglass/edf'
-import { openIscsiDisk } from '@emberglass/iscsi'
+import { openIscsiDisk } from '@emberglass/iscsi/initiator'
 import { uncancelled } from '../../../kernel/call.ts'
 import { type VolumeDriverFixture, volumeDriverConformance } from '../../volume-driver.conformance.ts'
 import type { BackendVolume, Connector } from '../../volume-driver.ts'

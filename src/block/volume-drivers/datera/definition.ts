@@ -1,5 +1,4 @@
 import { defineVolumeDriver } from '../../volume-driver.ts'
-import { DateraDriver } from './driver.ts'
 import { type DateraSettings, dateraOptions } from './options.ts'
 
 export default defineVolumeDriver<DateraSettings>({
@@ -9,5 +8,8 @@ export default defineVolumeDriver<DateraSettings>({
     'cinder.volume.drivers.datera.DateraDriver',
   ],
   options: dateraOptions,
-  create: (settings, backend) => new DateraDriver(settings, backend),
+  async create(settings, backend) {
+    const { DateraDriver } = await import('./driver.ts')
+    return new DateraDriver(settings, backend)
+  },
 })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { createHash, randomUUID } from 'node:crypto'
 import type { AppInstance } from '@emberglass/edf'
-import { MemoryDevice } from '@emberglass/iscsi'
+import { MemoryDevice } from '@emberglass/iscsi/device'
 import { TestArray } from '../../../../packages/edf/src/client/array.test-support.ts'
 import { uncancelled } from '../../../kernel/call.ts'
 import { Secret } from '../../../kernel/secret.ts'

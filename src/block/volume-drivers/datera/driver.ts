@@ -1,5 +1,5 @@
 import { ArrayAccess } from '@emberglass/edf'
-import type { BlockDevice } from '@emberglass/iscsi'
+import type { BlockDevice } from '@emberglass/iscsi/device'
 import { edfCallOf } from '../../../datera/edf-call.ts'
 import type { Call } from '../../../kernel/call.ts'
 import { messageOf } from '../../../kernel/errors.ts'

@@ -6,7 +6,7 @@ import {
   findAppInstances,
   removeAppInstance,
 } from '@emberglass/edf'
-import { type BlockDevice, writeStream } from '@emberglass/iscsi'
+import { type BlockDevice, writeStream } from '@emberglass/iscsi/device'
 import { type Bytes, GiB, MiB } from '../../../kernel/bytes.ts'
 import { BackendError, Misconfigured, messageOf } from '../../../kernel/errors.ts'
 import type { CloneableImage } from '../../volume-driver.ts'

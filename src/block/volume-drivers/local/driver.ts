@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { EntryNotFoundError, ThinStore } from '@emberglass/edf/store'
-import type { BlockDevice } from '@emberglass/iscsi'
+import type { BlockDevice } from '@emberglass/iscsi/device'
 import { GiB } from '../../../kernel/bytes.ts'
 import type { Call } from '../../../kernel/call.ts'
 import { Conflict, Invalid, Misconfigured, messageOf, NotFound } from '../../../kernel/errors.ts'

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { ExportedDevice, type ThinStore } from '@emberglass/edf/store'
-import { IscsiServer, type IscsiTarget, type Portal } from '@emberglass/iscsi'
+import type { Portal } from '@emberglass/iscsi/initiator'
+import { IscsiServer, type IscsiTarget } from '@emberglass/iscsi/target'
 import type { AccessRecord, AccessRecords } from './access-records.ts'
 
 /** A volume that nobody used for this long gives its open files back, in milliseconds. */

@@ -1,4 +1,4 @@
-import type { BlockDevice, Cancel, Done, Extent } from '@emberglass/iscsi'
+import type { BlockDevice, Cancel, Done, Extent } from '@emberglass/iscsi/device'
 import { BackendError } from '../../../kernel/errors.ts'
 
 /** A device of which one only reads, whoever else writes it. */

@@ -1,10 +1,12 @@
 import { defineVolumeDriver } from '../../volume-driver.ts'
-import { RbdDriver } from './driver.ts'
 import { rbdOptions } from './options.ts'
 
 export default defineVolumeDriver({
   name: 'rbd',
   aliases: ['cinder.volume.drivers.rbd.RBDDriver'],
   options: rbdOptions,
-  create: (settings, backend) => new RbdDriver(settings, backend),
+  async create(settings, backend) {
+    const { RbdDriver } = await import('./driver.ts')
+    return new RbdDriver(settings, backend)
+  },
 })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
-import { readBytes } from '@emberglass/iscsi'
+import { readBytes } from '@emberglass/iscsi/device'
 import { CephCluster } from '../../../ceph/cluster.ts'
 import { RbdDevice } from '../../../ceph/device.ts'
 import type { RbdImage } from '../../../ceph/image.ts'

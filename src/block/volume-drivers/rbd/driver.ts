@@ -1,4 +1,4 @@
-import type { BlockDevice } from '@emberglass/iscsi'
+import type { BlockDevice } from '@emberglass/iscsi/device'
 import { CephCluster } from '../../../ceph/cluster.ts'
 import { RbdDevice } from '../../../ceph/device.ts'
 import { isErrno } from '../../../ceph/failure.ts'

@@ -1,4 +1,4 @@
-import type { BlockDevice } from '@emberglass/iscsi'
+import type { BlockDevice } from '@emberglass/iscsi/device'
 import { RbdDevice } from '../../../ceph/device.ts'
 import type { RbdImage } from '../../../ceph/image.ts'
 import type { RbdPool } from '../../../ceph/pool.ts'

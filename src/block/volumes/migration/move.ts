@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { copyDevice } from '@emberglass/iscsi'
+import { copyDevice } from '@emberglass/iscsi/device'
 import type { Transaction } from 'kysely'
 import { messageOf, Unsupported } from '../../../kernel/errors.ts'
 import type { Job, Json } from '../../../kernel/jobs/job-queue.ts'

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { hostname } from 'node:os'
-import { type BlockDevice, openIscsiDisk, parsePortal } from '@emberglass/iscsi'
+import type { BlockDevice } from '@emberglass/iscsi/device'
+import { openIscsiDisk, parsePortal } from '@emberglass/iscsi/initiator'
 import type { BlockStorageClient, VolumeConnection } from '../../../clients/block-storage.ts'
 import { type Call, sleep } from '../../../kernel/call.ts'
 import { BackendError, Conflict, messageOf, StorageError, Unsupported } from '../../../kernel/errors.ts'

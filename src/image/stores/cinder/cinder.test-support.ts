@@ -19,7 +19,7 @@ export interface TestCinder extends AsyncDisposable {
   /** Settings with which a store logs in as an administrator. */
   settings(changes?: Partial<CinderStoreSettings>): CinderStoreSettings
   /** A store of these settings; not started. */
-  store(changes?: Partial<CinderStoreSettings>): CinderStore
+  store(changes?: Partial<CinderStoreSettings>): Promise<CinderStore>
 }
 
 /** Starts it, without quotas. */
@@ -61,8 +61,8 @@ export async function startTestCinder(): Promise<TestCinder> {
     session,
     client: createBlockStorageClient({ session, endpoint: async () => endpoint }),
     settings,
-    store: (changes) =>
-      definition.create(settings(changes), testPlace('volumes', { identityUrl })) as CinderStore,
+    store: async (changes) =>
+      (await definition.create(settings(changes), testPlace('volumes', { identityUrl }))) as CinderStore,
     async [Symbol.asyncDispose]() {
       await instance.stop()
       await rm(stateDirectory, { recursive: true, force: true })

@@ -15,7 +15,7 @@ after(async () => {
 /** A store in the project of an administrator, whose other volumes are not looked at. */
 async function projectStore(): Promise<StoreUnderTest> {
   const open = async () => {
-    const store = cinder.store()
+    const store = await cinder.store()
     await store.start(uncancelled())
     return store
   }

@@ -1,13 +1,15 @@
 import { defineImageStore } from '../../image-store.ts'
 import { cinderStoreOptions } from './options.ts'
-import { CinderProjects } from './projects.ts'
-import { CinderStore } from './store.ts'
 
 export default defineImageStore({
   type: 'cinder',
   schemes: ['cinder'],
   options: cinderStoreOptions,
-  create(settings, place) {
+  async create(settings, place) {
+    const [{ CinderProjects }, { CinderStore }] = await Promise.all([
+      import('./projects.ts'),
+      import('./store.ts'),
+    ])
     return new CinderStore(
       new CinderProjects(settings, place),
       {

@@ -1,4 +1,4 @@
-import type { BlockDevice, Cancel } from '@emberglass/iscsi'
+import type { BlockDevice, Cancel } from '@emberglass/iscsi/device'
 import { GiB } from '../../../kernel/bytes.ts'
 
 /**

@@ -1,4 +1,4 @@
-import { type BlockDevice, writeStream } from '@emberglass/iscsi'
+import { type BlockDevice, writeStream } from '@emberglass/iscsi/device'
 import type { BlockStorageClient, VolumeFacts } from '../../../clients/block-storage.ts'
 import { type Bytes, exactBytes, GiB, MiB, watchBytes } from '../../../kernel/bytes.ts'
 import { type Call, sleep } from '../../../kernel/call.ts'

@@ -42,7 +42,7 @@ test('a location names a volume, with or without the store', () => {
 })
 
 test('an image is one volume that tells whose it is, is read-only, detached, and bootable by its format', async () => {
-  await using store = cinder.store({ bootableFormats: ['raw', 'qcow2'] })
+  await using store = await cinder.store({ bootableFormats: ['raw', 'qcow2'] })
   await store.start(call)
   const requester = { projectId: 'p'.repeat(32), userId: 'u', token: new Secret('t') }
   for (const diskFormat of ['raw', 'iso']) {
@@ -76,7 +76,7 @@ test('an image is one volume that tells whose it is, is read-only, detached, and
 
 for (const extendAttached of [false, true]) {
   test(`an image of unknown size grows its volume, ${extendAttached ? 'attached' : 'detached for it'}`, async () => {
-    await using store = cinder.store({ extendAttached })
+    await using store = await cinder.store({ extendAttached })
     const head = randomBytes(MiB)
     const zeroes = new Uint8Array(4 * MiB)
     const length = GiB + 100 * MiB
@@ -99,7 +99,7 @@ for (const extendAttached of [false, true]) {
 }
 
 test('a volume that is being read, or has a snapshot, is not deleted', async () => {
-  await using store = cinder.store()
+  await using store = await cinder.store()
   const { location } = await store.put(randomUUID(), whole(randomBytes(8 * MiB)), 8 * MiB, call)
   for await (const _ of store.get(location, undefined, call)) {
     await assert.rejects(store.delete(location, call), Conflict)
@@ -134,7 +134,7 @@ test('a volume that is being read, or has a snapshot, is not deleted', async () 
 
 test('in multi-tenant mode an image lies in the project of whoever uploads it', async () => {
   const own = { user: undefined, password: undefined, project: undefined }
-  await using store = cinder.store({ ...own, multiTenant: true })
+  await using store = await cinder.store({ ...own, multiTenant: true })
   await store.start(call)
   const projectId = await cinder.session.projectId(call.signal)
   const token = new Secret(await cinder.session.token(call.signal))
@@ -144,24 +144,24 @@ test('in multi-tenant mode an image lies in the project of whoever uploads it', 
   assert.ok((await collect(store.get(location, undefined, asRequester))).equals(bytes))
   await assert.rejects(store.size(location, call), Unauthenticated, 'nobody asks, and the store has no login')
   // with credentials of its own the store reads and deletes what requesters uploaded
-  await using withLogin = cinder.store({ multiTenant: true })
+  await using withLogin = await cinder.store({ multiTenant: true })
   assert.ok((await collect(withLogin.get(location, undefined, call))).equals(bytes))
   await withLogin.delete(location, call)
 })
 
-test('credentials are given whole or not at all; the names of the proposal work', () => {
-  const make = (changes: Partial<CinderStoreSettings>) =>
-    definition.create(
+test('credentials are given whole or not at all; the names of the proposal work', async () => {
+  const make = async (changes: Partial<CinderStoreSettings>) =>
+    await definition.create(
       { ...defaultsOf<CinderStoreSettings>(cinderStoreOptions), ...changes },
       testPlace('volumes', { identityUrl: 'http://127.0.0.1:1/v3' }),
     )
   const login = { user: 'glance', password: new Secret('x'), project: 'service' }
-  assert.equal(make(login).properties?.['multi_tenant'], false)
-  assert.equal(make({}).properties?.['multi_tenant'], true)
-  assert.equal(make({ ...login, multiTenant: true }).properties?.['multi_tenant'], true)
-  assert.throws(() => make({ user: 'glance' }), Misconfigured)
-  assert.throws(() => make({ applicationCredentialId: 'x' }), Misconfigured)
-  assert.throws(() => make({ multiTenant: false }), Misconfigured)
+  assert.equal((await make(login)).properties?.['multi_tenant'], false)
+  assert.equal((await make({})).properties?.['multi_tenant'], true)
+  assert.equal((await make({ ...login, multiTenant: true })).properties?.['multi_tenant'], true)
+  await assert.rejects(make({ user: 'glance' }), Misconfigured)
+  await assert.rejects(make({ applicationCredentialId: 'x' }), Misconfigured)
+  await assert.rejects(make({ multiTenant: false }), Misconfigured)
   const { user, password, project, multiTenant } = cinderStoreOptions
   assert.deepEqual(user.deprecatedNames, ['cinder_store_user'])
   assert.deepEqual(password.deprecatedNames, ['cinder_store_key'])

@@ -1,4 +1,4 @@
-import { type BlockDevice, readStream } from '@emberglass/iscsi'
+import { type BlockDevice, readStream } from '@emberglass/iscsi/device'
 import { type ByteRange, type Bytes, GiB, MiB } from '../../../kernel/bytes.ts'
 import type { Call } from '../../../kernel/call.ts'
 import { BackendError, Conflict, NotFound } from '../../../kernel/errors.ts'

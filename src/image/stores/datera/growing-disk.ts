@@ -1,5 +1,5 @@
 import type { AttachedDisk, EdfCall, EdfScope, Located, Volume } from '@emberglass/edf'
-import type { BlockDevice, Cancel, Done } from '@emberglass/iscsi'
+import type { BlockDevice, Cancel, Done } from '@emberglass/iscsi/device'
 import { GiB } from '../../../kernel/bytes.ts'
 import { sleep } from '../../../kernel/call.ts'
 import { BackendError, NoCapacity } from '../../../kernel/errors.ts'

@@ -8,7 +8,7 @@ import {
   onlyVolume,
   removeAppInstance,
 } from '@emberglass/edf'
-import { writeStream } from '@emberglass/iscsi'
+import { writeStream } from '@emberglass/iscsi/device'
 import { type Bytes, exactBytes, GiB, MiB } from '../../../kernel/bytes.ts'
 import { Conflict, messageOf, NoCapacity } from '../../../kernel/errors.ts'
 import { GrowingDisk } from './growing-disk.ts'

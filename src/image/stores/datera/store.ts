@@ -6,7 +6,7 @@ import {
   type EdfCall,
   removeAppInstance,
 } from '@emberglass/edf'
-import { type BlockDevice, readStream } from '@emberglass/iscsi'
+import { type BlockDevice, readStream } from '@emberglass/iscsi/device'
 import { type ByteRange, type Bytes, MiB, watchBytes } from '../../../kernel/bytes.ts'
 import type { Call } from '../../../kernel/call.ts'
 import { BackendError, Conflict } from '../../../kernel/errors.ts'

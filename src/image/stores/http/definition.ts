@@ -1,14 +1,13 @@
 import { readTrust } from '../../../kernel/tls-trust.ts'
 import { defineImageStore } from '../../image-store.ts'
 import { httpStoreOptions } from './options.ts'
-import { HttpStore } from './store.ts'
 
 export default defineImageStore({
   type: 'http',
   schemes: ['http', 'https'],
   options: httpStoreOptions,
   readOnly: true,
-  create(settings, place) {
+  async create(settings, place) {
     const trust = readTrust('https_ca_certificates_file', settings.caFile, settings.insecure)
     if (!trust.verify) {
       place.log.warn(
@@ -16,6 +15,7 @@ export default defineImageStore({
         'certificates of web servers are not checked: set https_insecure = false or https_ca_certificates_file',
       )
     }
+    const { HttpStore } = await import('./store.ts')
     return new HttpStore({ trust, proxies: settings.proxies })
   },
 })

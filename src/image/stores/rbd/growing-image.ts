@@ -1,4 +1,4 @@
-import type { BlockDevice, Cancel, Done } from '@emberglass/iscsi'
+import type { BlockDevice, Cancel, Done } from '@emberglass/iscsi/device'
 import type { RbdDevice } from '../../../ceph/device.ts'
 import type { RbdImage } from '../../../ceph/image.ts'
 import { GiB } from '../../../kernel/bytes.ts'

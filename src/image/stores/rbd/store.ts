@@ -1,4 +1,4 @@
-import { type BlockDevice, readStream, writeStream } from '@emberglass/iscsi'
+import { type BlockDevice, readStream, writeStream } from '@emberglass/iscsi/device'
 import { CephCluster } from '../../../ceph/cluster.ts'
 import { RbdDevice } from '../../../ceph/device.ts'
 import { isErrno } from '../../../ceph/failure.ts'

@@ -29,7 +29,7 @@ async function bucketStore(): Promise<StoreUnderTest> {
   const call = uncancelled()
   await client.createBucket(bucket, call)
   const open = async () => {
-    const store = definition.create(settings, testPlace('s3'))
+    const store = await definition.create(settings, testPlace('s3'))
     await store.start(call)
     return store
   }

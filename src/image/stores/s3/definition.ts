@@ -2,16 +2,14 @@ import { MiB } from '../../../kernel/bytes.ts'
 import { Misconfigured } from '../../../kernel/errors.ts'
 import { Secret } from '../../../kernel/secret.ts'
 import { readTrust } from '../../../kernel/tls-trust.ts'
-import { S3Client } from '../../../s3/client.ts'
 import { defineImageStore } from '../../image-store.ts'
 import { s3StoreOptions } from './options.ts'
-import { S3Store } from './store.ts'
 
 export default defineImageStore({
   type: 's3',
   schemes: ['s3', 's3+http', 's3+https'],
   options: s3StoreOptions,
-  create(settings, place) {
+  async create(settings, place) {
     const missing = [
       ...(settings.host === '' ? ['s3_store_host'] : []),
       ...(settings.accessKey === '' ? ['s3_store_access_key'] : []),
@@ -24,6 +22,10 @@ export default defineImageStore({
       })
     }
     const { protocol, host, hostname } = endpointOf(settings.host, place.name)
+    const [{ S3Client }, { S3Store }] = await Promise.all([
+      import('../../../s3/client.ts'),
+      import('./store.ts'),
+    ])
     const checksums = (word: string) => (word === 'when_supported' ? 'WHEN_SUPPORTED' : 'WHEN_REQUIRED')
     const client = new S3Client({
       endpoint: `${protocol}//${host}`,

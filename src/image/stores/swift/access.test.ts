@@ -15,7 +15,7 @@ const skip = whyNoSwift() ?? false
 test("the container of an image in its owner's account says who may read it", { skip }, async () => {
   const { authUrl, user, key } = await testSwift()
   const call = uncancelled()
-  await using store = definition.create(
+  await using store = await definition.create(
     {
       ...defaultsOf(definition.options),
       authVersion: '1',

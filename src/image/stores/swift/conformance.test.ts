@@ -28,7 +28,7 @@ async function containerStore(): Promise<StoreUnderTest> {
   const call = uncancelled()
   const client = new SwiftClient({ auth: swiftAuthV1({ authUrl, user, key: new Secret(key) }) })
   const open = async () => {
-    const store = definition.create(settings, testPlace('swift'))
+    const store = await definition.create(settings, testPlace('swift'))
     await store.start(call)
     return store
   }

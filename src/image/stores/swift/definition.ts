@@ -1,14 +1,12 @@
 import { Misconfigured } from '../../../kernel/errors.ts'
 import { defineImageStore } from '../../image-store.ts'
-import { SwiftAccounts } from './accounts.ts'
 import { swiftStoreOptions } from './options.ts'
-import { SwiftStore } from './store.ts'
 
 export default defineImageStore({
   type: 'swift',
   schemes: ['swift', 'swift+http', 'swift+https', 'swift+config'],
   options: swiftStoreOptions,
-  create(settings, place) {
+  async create(settings, place) {
     if (settings.bufferOnUpload && settings.bufferDirectory === undefined) {
       throw new Misconfigured(`[${place.name}] swift_buffer_on_upload needs swift_upload_buffer_dir.`, {
         details: { section: place.name, option: 'swift_upload_buffer_dir' },
@@ -20,6 +18,10 @@ export default defineImageStore({
         'a multi-tenant Swift store uses its reference file only for what it does without a requester',
       )
     }
+    const [{ SwiftAccounts }, { SwiftStore }] = await Promise.all([
+      import('./accounts.ts'),
+      import('./store.ts'),
+    ])
     return new SwiftStore(settings, new SwiftAccounts(settings, place))
   },
   occupies: ({ multiTenant, referenceFile, defaultReference, authAddress, user, projectId, container }) =>

@@ -56,13 +56,13 @@ test('a store without a login, or with a reference file that lacks something, do
   const directory = await mkdtemp(join(tmpdir(), 'swift-store-'))
   try {
     const referenceFile = join(directory, 'glance-swift.conf')
-    const make = (changes: Partial<SwiftStoreSettings>) =>
-      definition.create(
+    const make = async (changes: Partial<SwiftStoreSettings>) =>
+      await definition.create(
         { ...defaultsOf<SwiftStoreSettings>(swiftStoreOptions), ...changes },
         testPlace('objects'),
       )
-    assert.throws(() => make({}), Misconfigured)
-    assert.throws(() => make({ referenceFile }), /cannot be read/)
+    await assert.rejects(make({}), Misconfigured)
+    await assert.rejects(make({ referenceFile }), /cannot be read/)
     const complete = 'user = p:u\nkey = k\nauth_address = http://192.0.2.1/v3\n'
     for (const [text, complaint] of [
       [`[ref2]\n${complete}`, /no section \[ref1\]/],
@@ -71,14 +71,14 @@ test('a store without a login, or with a reference file that lacks something, do
       [`[ref1]\n${complete}auth_version = 2\n`, /auth_version 2/],
     ] as const) {
       await writeFile(referenceFile, text)
-      assert.throws(() => make({ referenceFile }), complaint)
+      await assert.rejects(make({ referenceFile }), complaint)
     }
     await writeFile(referenceFile, `[ref1]\n${complete}`)
-    await make({ referenceFile })[Symbol.asyncDispose]()
+    await (await make({ referenceFile }))[Symbol.asyncDispose]()
     const login = { authAddress: 'http://192.0.2.1/v3', user: 'p:u', key: new Secret('k') }
-    await make(login)[Symbol.asyncDispose]()
-    assert.throws(() => make({ ...login, bufferOnUpload: true }), /swift_upload_buffer_dir/)
-    assert.throws(() => make({ ...login, applicationCredentialId: 'x' }), Misconfigured)
+    await (await make(login))[Symbol.asyncDispose]()
+    await assert.rejects(make({ ...login, bufferOnUpload: true }), /swift_upload_buffer_dir/)
+    await assert.rejects(make({ ...login, applicationCredentialId: 'x' }), Misconfigured)
   } finally {
     await rm(directory, { recursive: true, force: true })
   }

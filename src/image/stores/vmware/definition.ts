@@ -3,14 +3,13 @@ import { Secret } from '../../../kernel/secret.ts'
 import { readTrust } from '../../../kernel/tls-trust.ts'
 import { defineImageStore } from '../../image-store.ts'
 import { vmwareStoreOptions } from './options.ts'
-import { type Datastore, VmwareStore } from './store.ts'
-import { Vsphere } from './vsphere.ts'
+import type { Datastore } from './store.ts'
 
 export default defineImageStore({
   type: 'vmware',
   schemes: ['vsphere'],
   options: vmwareStoreOptions,
-  create(settings, place) {
+  async create(settings, place) {
     const missing = [
       ...(settings.host === '' ? ['vmware_server_host'] : []),
       ...(settings.username === '' ? ['vmware_server_username'] : []),
@@ -22,6 +21,7 @@ export default defineImageStore({
         details: { section: place.name, missing },
       })
     }
+    const [{ VmwareStore }, { Vsphere }] = await Promise.all([import('./store.ts'), import('./vsphere.ts')])
     const server = new Vsphere({
       origin: `https://${settings.host}`,
       username: settings.username,

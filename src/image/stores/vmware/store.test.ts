@@ -97,14 +97,12 @@ test('locations on other servers, and outside the folder of images, are refused'
   }
 })
 
-test('what the store needs is asked for, and datastores that cannot be read are told', () => {
-  const make = (changes: object) =>
-    definition.create({ ...defaultsOf(definition.options), ...changes }, testPlace('vmware'))
-  assert.throws(() => make({}), Misconfigured)
+test('what the store needs is asked for, and datastores that cannot be read are told', async () => {
+  const make = async (changes: object) =>
+    await definition.create({ ...defaultsOf(definition.options), ...changes }, testPlace('vmware'))
+  await assert.rejects(make({}), Misconfigured)
   const login = { host: 'vcenter.example', username: 'u', password: new Secret('p') }
-  assert.throws(() => make({ ...login, datastores: ['nonsense'] }), Misconfigured)
-  assert.equal(
-    make({ ...login, datastores: ['dc1:a:10', 'dc1:b'] }).properties?.['datastores'],
-    'dc1:a,dc1:b',
-  )
+  await assert.rejects(make({ ...login, datastores: ['nonsense'] }), Misconfigured)
+  const store = await make({ ...login, datastores: ['dc1:a:10', 'dc1:b'] })
+  assert.equal(store.properties?.['datastores'], 'dc1:a,dc1:b')
 })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type BlockDevice, type Cancel, type Done, MemoryDevice } from '@emberglass/iscsi'
+import { type BlockDevice, type Cancel, type Done, MemoryDevice } from '@emberglass/iscsi/device'
 import { VolumeMeter } from '../metering/meters.ts'
 import { NoSpaceError } from '../store/errors.ts'
 import { ExportedDevice } from './exported-device.ts'

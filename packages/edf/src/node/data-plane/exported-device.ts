@@ -1,4 +1,4 @@
-import type { BlockDevice, Cancel, Done, Extent } from '@emberglass/iscsi'
+import type { BlockDevice, Cancel, Done, Extent } from '@emberglass/iscsi/device'
 import type { Direction } from '../metering/activity.ts'
 import { VolumeMeter } from '../metering/meters.ts'
 import { NoSpaceError } from '../store/errors.ts'

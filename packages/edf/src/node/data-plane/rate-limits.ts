@@ -1,4 +1,4 @@
-import type { RateLimits } from '@emberglass/iscsi'
+import type { RateLimits } from '@emberglass/iscsi/target'
 import type { StoredPolicy } from '../resources/performance-policy.ts'
 
 /** What the target has to enforce. In a policy 0 means unlimited, and bandwidth is KiB/s. */

@@ -1,4 +1,4 @@
-import type { ReservationStore } from '@emberglass/iscsi'
+import type { ReservationStore } from '@emberglass/iscsi/target'
 import type { Database } from '../database/database.ts'
 import { readSetting, writeSetting } from '../resources/settings.ts'
 

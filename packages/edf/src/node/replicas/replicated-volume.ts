@@ -1,4 +1,4 @@
-import { type BlockDevice, type Cancel, checkRange, type Done, type Extent } from '@emberglass/iscsi'
+import { type BlockDevice, type Cancel, checkRange, type Done, type Extent } from '@emberglass/iscsi/device'
 import { Claims } from '../store/claims.ts'
 import { BadBlockError, NoSpaceError, ReadOnlyError, ThinStoreError } from '../store/errors.ts'
 import { Gate } from '../store/gate.ts'

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readBytes } from '@emberglass/iscsi'
+import { readBytes } from '@emberglass/iscsi/device'
 import type { CrashLine } from './crash-load.ts'
 import { readStamp, SECTOR_BYTES, STRETCHES } from './crash-stamp.ts'
 import type { ThinStore } from './thin-store.ts'

@@ -6,7 +6,7 @@ import { mkdtemp, readFile, rm, stat, unlink, writeFile } from 'node:fs/promises
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { readBytes } from '@emberglass/iscsi'
+import { readBytes } from '@emberglass/iscsi/device'
 import { Expectations, verify } from './crash-expectations.ts'
 import { type CrashLine, stress } from './crash-load.ts'
 import { LayerDirectory, LayerFiles } from './layer-files.ts'

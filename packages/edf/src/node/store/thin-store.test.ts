@@ -3,7 +3,7 @@ import { mkdtemp, open, readdir, rm, stat, unlink, writeFile } from 'node:fs/pro
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { readBytes } from '@emberglass/iscsi'
+import { readBytes } from '@emberglass/iscsi/device'
 import {
   CorruptStoreError,
   EntryExistsError,

@@ -5,7 +5,7 @@ import {
   type Done,
   type Extent,
   InlineGuard,
-} from '@emberglass/iscsi'
+} from '@emberglass/iscsi/device'
 import { BlockIndex } from './block-index.ts'
 import { BlockReader } from './block-reader.ts'
 import { BadBlockError, ReadOnlyError, type ThinStoreError } from './errors.ts'

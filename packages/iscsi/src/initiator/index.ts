@@ -1,0 +1,6 @@
+export type { Chap, ChapCredentials } from '../login/chap.ts'
+export type { SessionPreferences } from '../login/negotiate.ts'
+export { type Portal, parsePortal } from './connection.ts'
+export { type DiscoveredTarget, type DiscoveryOptions, discoverTargets } from './discover.ts'
+export { IscsiDisk, type IscsiDiskOptions, openIscsiDisk } from './disk.ts'
+export type { UnitIdentity } from './logical-unit.ts'
