@@ -41,6 +41,24 @@ onEachEngine((engine) => {
     assert.equal(found.note, null)
   })
 
+  test(`rows are plain objects with every column, also after a column was added, on ${engine.name}`, async () => {
+    await using database = await engine.open<Tables & { things: { later: string | null } }>(contents)
+    const { kysely } = database
+    await kysely
+      .insertInto('things')
+      .values({ id: 'a', size_bytes: 1, public: 1 as never, note: 'x' })
+      .execute()
+    const rows = () => kysely.selectFrom('things').selectAll().execute()
+    const [row] = await rows()
+    assert.deepEqual(
+      { ...row, public: Number(row?.public) },
+      { id: 'a', size_bytes: 1, public: 1, note: 'x' },
+    )
+    assert.equal(Object.getPrototypeOf(row), Object.prototype)
+    await kysely.schema.alterTable('things').addColumn('later', 'text').execute()
+    assert.equal((await rows())[0]?.later, null)
+  })
+
   test(`a transaction that throws leaves nothing, on ${engine.name}`, async () => {
     await using database = await engine.open<Tables>(contents)
     await assert.rejects(

@@ -1,4 +1,4 @@
-import { DatabaseSync, type SQLInputValue } from 'node:sqlite'
+import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSync } from 'node:sqlite'
 import { SqliteDialect } from 'kysely'
 
 /** How long a statement waits for another process's write lock, in milliseconds. */
@@ -19,19 +19,36 @@ export function sqliteDialect(path: string): SqliteDialect {
 }
 
 const keptStatements = 500
+const changesTables = /^\s*(alter|drop)\b/i
+
+/**
+ * Makes a statement return plain objects. Node's own have no prototype, so that they do not equal those of PostgreSQL
+ * in comparisons, and are slow: copying them took three quarters of the time of a list.
+ */
+function rowMaker(statement: StatementSync): (row: unknown) => Record<string, SQLOutputValue> {
+  statement.setReturnArrays(true)
+  const names = statement.columns().map(({ name }) => name)
+  return (row) => {
+    const values = row as readonly SQLOutputValue[] // the types of Node do not know of `setReturnArrays`
+    const made: Record<string, SQLOutputValue> = {}
+    for (let index = 0; index < names.length; index += 1) made[names[index] ?? ''] = values[index] ?? null
+    return made
+  }
+}
 
 function adapt(database: DatabaseSync) {
   const statements = new Map<string, ReturnType<typeof compile>>()
   const compile = (sql: string) => {
     const statement = database.prepare(sql)
     const values = (parameters: readonly unknown[]) => parameters.map(toSql)
+    const toRow = rowMaker(statement)
     return {
       reader: statement.columns().length > 0,
-      // rows have no prototype; copied, they equal those of PostgreSQL in every comparison
-      all: (parameters: readonly unknown[]) =>
-        statement.all(...values(parameters)).map((row) => ({ ...row })),
+      all: (parameters: readonly unknown[]) => statement.all(...values(parameters)).map(toRow),
       run: (parameters: readonly unknown[]) => statement.run(...values(parameters)),
-      iterate: (parameters: readonly unknown[]) => statement.iterate(...values(parameters)),
+      *iterate(parameters: readonly unknown[]) {
+        for (const row of statement.iterate(...values(parameters))) yield toRow(row)
+      },
     }
   }
   return {
@@ -39,6 +56,7 @@ function adapt(database: DatabaseSync) {
     prepare(sql: string) {
       const known = statements.get(sql)
       if (known !== undefined) return known
+      if (changesTables.test(sql)) statements.clear() // `select *` has other columns afterwards
       if (statements.size >= keptStatements) statements.clear()
       const statement = compile(sql)
       statements.set(sql, statement)
