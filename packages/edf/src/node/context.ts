@@ -12,6 +12,7 @@ import type { ReplicatedStore } from './replicas/replicated-store.ts'
 import type { Scrubber } from './replicas/scrubber.ts'
 import type { Sessions } from './sessions.ts'
 import type { SnapshotClock } from './snapshot-clock.ts'
+import type { UnfinishedRemovals } from './unfinished.ts'
 
 /** Who this system says it is; made at first start and kept. */
 export interface SystemIdentity {
@@ -42,6 +43,7 @@ export interface NodeContext {
   readonly alerts: AlertLog
   /** Serialises what changes an app instance, by its id. */
   readonly locks: KeyedLocks
+  readonly unfinished: UnfinishedRemovals
   readonly snapshotClock: SnapshotClock
   readonly identity: SystemIdentity
   /** `sw_version`, four numbers. */

@@ -9,9 +9,13 @@ const lowShare = 0.05
 export type Watched = Pick<NodeContext, 'alerts' | 'database' | 'exports' | 'store'>
 
 /** Looks at the node's health now and then, and keeps the alerts in line. @returns ends the watch */
-export function startHealthWatch(node: Watched, onFailure: (error: unknown) => void): () => void {
+export function startHealthWatch(
+  node: Watched & Pick<NodeContext, 'unfinished'>,
+  onFailure: (error: unknown) => void,
+): () => void {
   const timer = setInterval(() => {
     try {
+      void node.unfinished.retry()
       checkHealth(node)
     } catch (error) {
       onFailure(error)

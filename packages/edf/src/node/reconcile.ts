@@ -33,7 +33,7 @@ export interface Repairs {
  * good; restores and extensions are finished; and the store keeps nothing that the metadata do not know.
  */
 export async function reconcile(
-  node: Pick<NodeContext, 'database' | 'store' | 'exports' | 'meters'>,
+  node: Pick<NodeContext, 'database' | 'store' | 'exports' | 'meters' | 'unfinished'>,
 ): Promise<Repairs> {
   const repairs: Repairs = { removed: 0, orphans: 0, grown: 0, restored: 0, missing: [] }
   await removeUnfinished(node, repairs)
@@ -49,7 +49,7 @@ export async function reconcile(
 }
 
 async function removeUnfinished(
-  node: Pick<NodeContext, 'database' | 'store' | 'exports' | 'meters'>,
+  node: Pick<NodeContext, 'database' | 'store' | 'exports' | 'meters' | 'unfinished'>,
   repairs: Repairs,
 ): Promise<void> {
   const { database } = node

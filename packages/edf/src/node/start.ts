@@ -36,6 +36,7 @@ import { allRoutes } from './routes.ts'
 import { Sessions } from './sessions.ts'
 import { SnapshotClock } from './snapshot-clock.ts'
 import { SnapshotScheduler } from './snapshot-scheduler.ts'
+import { UnfinishedRemovals } from './unfinished.ts'
 
 const adminLogin = 'admin'
 /** All data are read once a week, at 32 MiB per second. */
@@ -150,6 +151,7 @@ export async function startEdfNode(options: EdfNodeOptions): Promise<EdfNode> {
       events,
       alerts,
       locks: new KeyedLocks(),
+      unfinished: new UnfinishedRemovals(),
       snapshotClock: new SnapshotClock(lastSnapshotTime(database)),
       identity,
       productVersion,

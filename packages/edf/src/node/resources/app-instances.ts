@@ -177,16 +177,18 @@ export function storageInstancesOf(node: Pick<NodeContext, 'database'>, aiId: st
 
 /** From the first step on it is gone for everybody; a start finishes what is left. Repeats safely. */
 export async function deleteAppInstance(
-  node: Pick<NodeContext, 'database' | 'exports' | 'meters' | 'store'>,
+  node: Pick<NodeContext, 'database' | 'exports' | 'meters' | 'store' | 'unfinished'>,
   ai: Pick<AppInstanceRow, 'id'>,
 ): Promise<void> {
   const { database } = node
   database.run(`UPDATE app_instance SET state = 'deleting' WHERE id = ?`, ai.id)
-  for (const { uuid } of storageInstancesOf(node, ai.id)) {
-    await node.exports.withdraw(uuid)
-    await deleteVolumesOf(node, uuid)
-  }
-  database.transaction(() => removeAppInstanceRows(node, ai.id))
+  await node.unfinished.run(async () => {
+    for (const { uuid } of storageInstancesOf(node, ai.id)) {
+      await node.exports.withdraw(uuid)
+      await deleteVolumesOf(node, uuid)
+    }
+    database.transaction(() => removeAppInstanceRows(node, ai.id))
+  })
 }
 
 /** Removes from the store what a storage instance's volumes have there, snapshots first. */

@@ -69,6 +69,8 @@ export async function provisionAppInstance(node: NodeContext, plan: AppInstanceP
   const id = randomUUID()
   const made: MadeVolume[] = []
   const instances: string[] = []
+  // A name may belong to something that is still to be removed.
+  await node.unfinished.retry()
   database.transaction(() => {
     unique(`An app instance named ${plan.name} exists in ${plan.tenant}`, () =>
       database.run(
@@ -94,10 +96,12 @@ export async function provisionAppInstance(node: NodeContext, plan: AppInstanceP
       made.push(...insertVolumes(node, { aiId: id, siUuid: uuid, siName: instance.name }, instance.volumes))
     }
   })
-  await fill(node, made, () => removeAppInstanceRows(node, id))
-  database.transaction(() => {
-    for (const uuid of instances) markReady(node, uuid)
-    database.run(`UPDATE app_instance SET state = 'ready' WHERE id = ?`, id)
+  await fill(node, made, {
+    ready: () => {
+      for (const uuid of instances) markReady(node, uuid)
+      database.run(`UPDATE app_instance SET state = 'ready' WHERE id = ?`, id)
+    },
+    undo: () => removeAppInstanceRows(node, id),
   })
   for (const uuid of instances) await node.exports.sync(uuid)
   return id
@@ -115,8 +119,10 @@ export async function provisionStorageInstance(
     uuid = insertStorageInstance(node, aiId, plan)
     made.push(...insertVolumes(node, { aiId, siUuid: uuid, siName: plan.name }, plan.volumes))
   })
-  await fill(node, made, () => removeStorageInstanceRows(node, uuid, storageInstancePath(aiId, plan.name)))
-  node.database.transaction(() => markReady(node, uuid))
+  await fill(node, made, {
+    ready: () => markReady(node, uuid),
+    undo: () => removeStorageInstanceRows(node, uuid, storageInstancePath(aiId, plan.name)),
+  })
   await node.exports.sync(uuid)
 }
 
@@ -127,15 +133,17 @@ export async function provisionVolume(
   plan: VolumePlan,
 ): Promise<void> {
   const made = node.database.transaction(() => insertVolumes(node, owner, [plan]))
-  await fill(node, made, () => {
-    for (const { storeId } of made) {
-      removeVolumeRows(node, storeId, volumePath(owner.aiId, owner.siName, plan.name))
-    }
-  })
-  node.database.transaction(() => {
-    for (const { storeId } of made) {
-      node.database.run(`UPDATE volume SET state = 'ready' WHERE store_id = ?`, storeId)
-    }
+  await fill(node, made, {
+    ready: () => {
+      for (const { storeId } of made) {
+        node.database.run(`UPDATE volume SET state = 'ready' WHERE store_id = ?`, storeId)
+      }
+    },
+    undo: () => {
+      for (const { storeId } of made) {
+        removeVolumeRows(node, storeId, volumePath(owner.aiId, owner.siName, plan.name))
+      }
+    },
   })
   await node.exports.sync(owner.siUuid)
 }
@@ -194,16 +202,25 @@ function insertVolumes(
   })
 }
 
-/** Makes the data of volumes; when that fails, removes what it made and calls `undo` for the rows. */
-async function fill(node: NodeContext, volumes: readonly MadeVolume[], undo: () => void): Promise<void> {
+/** Makes the data of volumes, and then their rows `ready`; when that fails, removes what it made, and the rows by `undo`. */
+async function fill(
+  node: NodeContext,
+  volumes: readonly MadeVolume[],
+  rows: { readonly ready: () => void; readonly undo: () => void },
+): Promise<void> {
   try {
     for (const { storeId, plan } of volumes) {
       if (plan.source === undefined) await node.store.create(storeId, plan.sizeGib * gib)
       else await node.store.clone(plan.source, storeId, plan.sizeGib * gib)
     }
+    node.database.transaction(rows.ready)
   } catch (error) {
-    for (const { storeId } of volumes) await node.store.delete(storeId)
-    node.database.transaction(undo)
+    const remove = async () => {
+      for (const { storeId } of volumes) await node.store.delete(storeId)
+      node.database.transaction(rows.undo)
+    }
+    // What cannot be removed now is removed later; the reason is this one.
+    await node.unfinished.run(remove).catch(() => undefined)
     throw error
   }
 }

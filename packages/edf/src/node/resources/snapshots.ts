@@ -206,15 +206,16 @@ export async function takeSnapshot(
   if ((count?.total ?? 0) >= maximumSnapshots) {
     throw invalidRequest(`The volume has ${maximumSnapshots} snapshots, which is the limit`)
   }
+  await node.unfinished.retry()
   const storeId = insertSnapshot(node, volume, { uuid, utcTs: node.snapshotClock.next(), policy })
   try {
     await node.store.snapshot(volume.store_id, storeId)
+    database.run(`UPDATE snapshot SET state = 'ready' WHERE store_id = ?`, storeId)
   } catch (error) {
-    await node.store.delete(storeId)
-    database.run('DELETE FROM snapshot WHERE store_id = ?', storeId)
+    // What cannot be removed now is removed later; the reason is this one.
+    await removeSnapshot(node, storeId).catch(() => undefined)
     throw error
   }
-  database.run(`UPDATE snapshot SET state = 'ready' WHERE store_id = ?`, storeId)
   const row = database.get<SnapshotRow>('SELECT * FROM snapshot WHERE store_id = ?', storeId)
   if (row === undefined) throw new Error(`the snapshot ${storeId} has gone while it was taken`)
   return row
@@ -294,15 +295,14 @@ export async function takeAppSnapshot(
         for (const { volume, storeId } of members) await node.store.snapshot(volume, storeId)
       },
     )
+    database.transaction(() => {
+      database.run(`UPDATE snapshot SET state = 'ready' WHERE app_snapshot = ?`, id)
+      database.run(`UPDATE app_snapshot SET state = 'ready' WHERE id = ?`, id)
+    })
   } catch (error) {
-    for (const { storeId } of members) await node.store.delete(storeId)
-    removeAppSnapshotRows(node, id)
+    await removeAppSnapshot(node, id).catch(() => undefined)
     throw error
   }
-  database.transaction(() => {
-    database.run(`UPDATE snapshot SET state = 'ready' WHERE app_snapshot = ?`, id)
-    database.run(`UPDATE app_snapshot SET state = 'ready' WHERE id = ?`, id)
-  })
   const row = database.get<AppSnapshotRow>('SELECT * FROM app_snapshot WHERE id = ?', id)
   if (row === undefined) throw new Error(`the snapshot ${id} has gone while it was taken`)
   return row
@@ -310,30 +310,45 @@ export async function takeAppSnapshot(
 
 /** Repeats safely. */
 export async function deleteSnapshots(
-  node: Pick<NodeContext, 'database' | 'store'>,
+  node: Pick<NodeContext, 'database' | 'store' | 'unfinished'>,
   rows: readonly Pick<SnapshotRow, 'store_id'>[],
 ): Promise<void> {
   for (const { store_id } of rows) {
     node.database.run(`UPDATE snapshot SET state = 'deleting' WHERE store_id = ?`, store_id)
-    await node.store.delete(store_id)
-    node.database.run('DELETE FROM snapshot WHERE store_id = ?', store_id)
+    await removeSnapshot(node, store_id)
   }
+}
+
+async function removeSnapshot(
+  node: Pick<NodeContext, 'database' | 'store' | 'unfinished'>,
+  storeId: string,
+): Promise<void> {
+  await node.unfinished.run(async () => {
+    await node.store.delete(storeId)
+    node.database.run('DELETE FROM snapshot WHERE store_id = ?', storeId)
+  })
 }
 
 /** Repeats safely. */
 export async function deleteAppSnapshot(
-  node: Pick<NodeContext, 'database' | 'store'>,
+  node: Pick<NodeContext, 'database' | 'store' | 'unfinished'>,
   row: Pick<AppSnapshotRow, 'id'>,
 ): Promise<void> {
   node.database.run(`UPDATE app_snapshot SET state = 'deleting' WHERE id = ?`, row.id)
-  const members = node.database.all<SnapshotRow>('SELECT * FROM snapshot WHERE app_snapshot = ?', row.id)
-  for (const member of members) await node.store.delete(member.store_id)
-  removeAppSnapshotRows(node, row.id)
+  await removeAppSnapshot(node, row.id)
 }
 
-function removeAppSnapshotRows(node: Pick<NodeContext, 'database'>, id: string): void {
-  node.database.transaction(() => {
-    node.database.run('DELETE FROM snapshot WHERE app_snapshot = ?', id)
-    node.database.run('DELETE FROM app_snapshot WHERE id = ?', id)
+async function removeAppSnapshot(
+  node: Pick<NodeContext, 'database' | 'store' | 'unfinished'>,
+  id: string,
+): Promise<void> {
+  const { database, store } = node
+  await node.unfinished.run(async () => {
+    const members = database.all<SnapshotRow>('SELECT * FROM snapshot WHERE app_snapshot = ?', id)
+    for (const member of members) await store.delete(member.store_id)
+    database.transaction(() => {
+      database.run('DELETE FROM snapshot WHERE app_snapshot = ?', id)
+      database.run('DELETE FROM app_snapshot WHERE id = ?', id)
+    })
   })
 }

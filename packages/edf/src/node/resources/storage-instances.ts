@@ -151,13 +151,15 @@ export async function refuseIfUsed(node: NodeContext, si: StorageInstanceRow, fo
 
 /** From the first step on it is gone for everybody; a start finishes what is left. Repeats safely. */
 export async function deleteStorageInstance(
-  node: Pick<NodeContext, 'database' | 'exports' | 'meters' | 'store'>,
+  node: Pick<NodeContext, 'database' | 'exports' | 'meters' | 'store' | 'unfinished'>,
   si: Pick<StorageInstanceRow, 'uuid' | 'name' | 'app_instance'>,
 ): Promise<void> {
   node.database.run(`UPDATE storage_instance SET state = 'deleting' WHERE uuid = ?`, si.uuid)
-  await node.exports.withdraw(si.uuid)
-  await deleteVolumesOf(node, si.uuid)
-  node.database.transaction(() =>
-    removeStorageInstanceRows(node, si.uuid, storageInstancePath(si.app_instance, si.name)),
-  )
+  await node.unfinished.run(async () => {
+    await node.exports.withdraw(si.uuid)
+    await deleteVolumesOf(node, si.uuid)
+    node.database.transaction(() =>
+      removeStorageInstanceRows(node, si.uuid, storageInstancePath(si.app_instance, si.name)),
+    )
+  })
 }

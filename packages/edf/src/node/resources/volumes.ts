@@ -142,7 +142,9 @@ async function update(node: NodeContext, located: LocatedVolume, request: ApiReq
 async function deleteVolume(node: NodeContext, { ai, si, volume }: LocatedVolume): Promise<void> {
   node.database.run(`UPDATE volume SET state = 'deleting' WHERE seq = ?`, volume.seq)
   await node.exports.sync(si.uuid)
-  await deleteVolumeData(node, volume.store_id)
-  const path = volumePath(ai.id, si.name, volume.name)
-  node.database.transaction(() => removeVolumeRows(node, volume.store_id, path))
+  await node.unfinished.run(async () => {
+    await deleteVolumeData(node, volume.store_id)
+    const path = volumePath(ai.id, si.name, volume.name)
+    node.database.transaction(() => removeVolumeRows(node, volume.store_id, path))
+  })
 }

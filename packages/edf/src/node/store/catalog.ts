@@ -1,5 +1,5 @@
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite'
-import { CorruptStoreError, StoreLockedError } from './errors.ts'
+import { CorruptStoreError, NoSpaceError, StoreLockedError } from './errors.ts'
 
 /** A layer's row. `id` is never used twice, not even after a delete. */
 export interface LayerRow {
@@ -46,6 +46,7 @@ const FORMAT = 2
 const UPGRADE =
   'ALTER TABLE layers ADD COLUMN summed INTEGER NOT NULL DEFAULT 1; UPDATE layers SET summed = 0;'
 const SQLITE_BUSY = 5
+const SQLITE_FULL = 13
 /** A killed predecessor may take a moment to be gone. */
 const LOCK_TIMEOUT_MS = 500
 
@@ -117,7 +118,10 @@ export class Catalog implements Disposable {
       }))
   }
 
-  /** Runs `change` whole or not at all; it is durable when this returns. Not to be nested. */
+  /**
+   * Runs `change` whole or not at all; it is durable when this returns. Not to be nested.
+   * @throws NoSpaceError when the filesystem has no room for it; then nothing has changed
+   */
   transaction<T>(change: () => T): T {
     this.#db.exec('BEGIN')
     try {
@@ -126,7 +130,7 @@ export class Catalog implements Disposable {
       return result
     } catch (error) {
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
-      throw error
+      throw isFull(error) ? new NoSpaceError('the catalog of the store has no room', error) : error
     }
   }
 
@@ -181,6 +185,10 @@ export class Catalog implements Disposable {
   [Symbol.dispose](): void {
     this.#db.close()
   }
+}
+
+function isFull(error: unknown): boolean {
+  return error instanceof Error && 'errcode' in error && error.errcode === SQLITE_FULL
 }
 
 function text(value: SQLOutputValue | undefined): string {

@@ -1,5 +1,5 @@
 import type { Catalog, LayerRow } from './catalog.ts'
-import { CorruptStoreError, EntryExistsError, EntryNotFoundError } from './errors.ts'
+import { CorruptStoreError, EntryExistsError, EntryNotFoundError, NoSpaceError } from './errors.ts'
 import { type LayerDirectory, LayerFiles } from './layer-files.ts'
 import { LayerMarks } from './layer-marks.ts'
 import { LayerSums } from './layer-sums.ts'
@@ -135,7 +135,7 @@ export class LayerGraph {
     const unused = [...this.#layers.values()].filter(
       (layer) => layer.children.size === 0 && layer.entries.size === 0,
     )
-    catalog.transaction(() => {
+    this.#change(() => {
       for (const layer of unused) this.#collect(layer)
     })
     for (const layer of this.#layers.values()) this.#consider(layer)
@@ -204,8 +204,9 @@ export class LayerGraph {
   remove(entry: Entry): void {
     this.#change(() => {
       this.#catalog.removeEntry(entry.id)
-      this.#entries.delete(entry.id)
       entry.layer.entries.delete(entry)
+      this.#undo.push(() => entry.layer.entries.add(entry))
+      this.#after.push(() => this.#entries.delete(entry.id))
       this.#collect(entry.layer)
     })
   }
@@ -225,9 +226,15 @@ export class LayerGraph {
     })
   }
 
-  /** Notes that a layer's files are durable, or how many blocks it holds. */
-  update(layer: Layer): void {
-    if (!layer.gone) this.#change(() => this.#catalog.updateLayer(layer.row))
+  /** Notes that a layer's files are durable. */
+  settle(layer: Layer): void {
+    this.#change(() => {
+      layer.written = true
+      this.#undo.push(() => {
+        layer.written = false
+      })
+      if (!layer.gone) this.#catalog.updateLayer(layer.row)
+    })
   }
 
   /** Notes all counts and whether they will stay exact. */
@@ -239,9 +246,14 @@ export class LayerGraph {
     })
   }
 
-  // Memory and rows change together. A failing transaction means a failing disk: memory may then be ahead of it, so
-  // every later change is refused and a restart goes back to what is durable.
+  // Memory and rows change together. Where the disk has no room for the rows, nothing has happened: memory goes back,
+  // and the change can be tried again. Any other failure means a failing disk, on which the rows may be or not: every
+  // later change is refused, and a restart goes back to what is durable.
   #failure: unknown
+  /** Takes back what the change under way has done to memory, the last first. */
+  readonly #undo: (() => void)[] = []
+  /** What the change under way does to memory once its rows are durable. */
+  readonly #after: (() => void)[] = []
 
   #change(change: () => void): void {
     if (this.#failure !== undefined) {
@@ -250,12 +262,16 @@ export class LayerGraph {
         this.#failure,
       )
     }
+    this.#undo.length = 0
+    this.#after.length = 0
     try {
       this.#catalog.transaction(change)
     } catch (error) {
-      this.#failure = error
+      for (const step of this.#undo.reverse()) step()
+      if (!(error instanceof NoSpaceError)) this.#failure = error
       throw error
     }
+    for (const step of this.#after) step()
   }
 
   #layer(id: number): Layer {
@@ -274,6 +290,10 @@ export class LayerGraph {
     layer.parent = parent
     parent?.children.add(layer)
     this.#layers.set(id, layer)
+    this.#undo.push(() => {
+      parent?.children.delete(layer)
+      this.#layers.delete(id)
+    })
     return layer
   }
 
@@ -281,6 +301,10 @@ export class LayerGraph {
     this.#catalog.addEntry({ ...entry, layer: entry.layer.id })
     entry.layer.entries.add(entry)
     this.#entries.set(entry.id, entry)
+    this.#undo.push(() => {
+      entry.layer.entries.delete(entry)
+      this.#entries.delete(entry.id)
+    })
   }
 
   /** @returns the frozen layer that now holds what the volume holds; a layer nothing was written to stays on top */
@@ -294,9 +318,9 @@ export class LayerGraph {
 
   #rename(entry: Entry, layer: Layer): void {
     this.#catalog.updateEntry(entry.id, layer.id, entry.sizeBytes)
-    entry.layer.entries.delete(entry)
-    entry.layer = layer
-    layer.entries.add(entry)
+    const before = entry.layer
+    moveEntry(entry, layer)
+    this.#undo.push(() => moveEntry(entry, before))
   }
 
   #move(entry: Entry, layer: Layer): void {
@@ -306,9 +330,9 @@ export class LayerGraph {
   }
 
   #reparent(layer: Layer, parent: Layer | undefined): void {
-    layer.parent?.children.delete(layer)
-    layer.parent = parent
-    parent?.children.add(layer)
+    const before = layer.parent
+    moveLayer(layer, parent)
+    this.#undo.push(() => moveLayer(layer, before))
     this.#catalog.updateLayer(layer.row)
   }
 
@@ -317,20 +341,38 @@ export class LayerGraph {
     while (layer !== undefined && layer.children.size === 0 && layer.entries.size === 0) {
       const parent: Layer | undefined = layer.parent
       this.#catalog.removeLayer(layer.id)
-      this.#layers.delete(layer.id)
       parent?.children.delete(layer)
-      this.mergeable.delete(layer)
-      this.doubtful.delete(layer)
-      layer.gone = true
-      this.doomed.push(layer)
-      this.onGone(layer)
+      const gone = layer
+      this.#undo.push(() => parent?.children.add(gone))
+      this.#after.push(() => this.#forget(gone))
       layer = parent
     }
     if (layer !== undefined) this.#consider(layer)
+  }
+
+  #forget(layer: Layer): void {
+    this.#layers.delete(layer.id)
+    this.mergeable.delete(layer)
+    this.doubtful.delete(layer)
+    layer.gone = true
+    this.doomed.push(layer)
+    this.onGone(layer)
   }
 
   #consider(layer: Layer): void {
     if (layer.entries.size === 0 && layer.children.size === 1) this.mergeable.add(layer)
     if (layer.parent?.entries.size === 0 && layer.parent.children.size === 1) this.mergeable.add(layer.parent)
   }
+}
+
+function moveEntry(entry: Entry, layer: Layer): void {
+  entry.layer.entries.delete(entry)
+  entry.layer = layer
+  layer.entries.add(entry)
+}
+
+function moveLayer(layer: Layer, parent: Layer | undefined): void {
+  layer.parent?.children.delete(layer)
+  layer.parent = parent
+  parent?.children.add(layer)
 }

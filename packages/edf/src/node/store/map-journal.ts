@@ -109,8 +109,12 @@ export class MapJournal {
     this.#sequence++
   }
 
-  /** Starts the other file. What was noted so far is about to be made durable; what comes from now on is not. */
+  /**
+   * Starts the other file. What was noted so far is about to be made durable; what comes from now on is not. After a flush
+   * that failed the sealed file still tells something: the one in use then goes on, for it tells what came later.
+   */
   seal(): void {
+    if (this.#sealed.bytes > JOURNAL_HEADER_BYTES) return
     const sealed = this.#active
     this.#active = this.#sealed
     this.#sealed = sealed
@@ -122,6 +126,14 @@ export class MapJournal {
     if (fd === undefined || bytes <= JOURNAL_HEADER_BYTES) return
     await ftruncateAsync(fd, JOURNAL_HEADER_BYTES)
     this.#sealed.bytes = JOURNAL_HEADER_BYTES
+  }
+
+  /** Closes the files, and leaves them to the next start. */
+  close(): void {
+    for (const segment of [this.#active, this.#sealed]) {
+      if (segment.fd !== undefined) closeSync(segment.fd)
+      segment.fd = undefined
+    }
   }
 
   /** Forgets everything and removes the files. The first of what the filesystem complained about is thrown at the end. */

@@ -9,6 +9,7 @@ import {
   CorruptStoreError,
   EntryExistsError,
   EntryNotFoundError,
+  NoSpaceError,
   StoreClosedError,
   systemCode,
 } from './errors.ts'
@@ -287,9 +288,9 @@ export class ThinStore implements AsyncDisposable {
     else {
       await volume.exclusive(() => {
         if (this.#graph.entries.get(id) !== entry) return
+        this.#graph.remove(entry)
         this.#opened.delete(id)
         volume.close(new EntryNotFoundError(`${id} was deleted`))
-        this.#graph.remove(entry)
       })
     }
     this.#spaceReturn.start()
@@ -503,8 +504,12 @@ export class ThinStore implements AsyncDisposable {
         failure = error
       }
       if (!this.#closable(volume)) return
+      // What the disk has no room for stays in memory for the next who opens the volume; a store that ends leaves it
+      // in the journal.
+      const lacksRoom = failure instanceof NoSpaceError
+      if (lacksRoom && !this.#closed) throw failure
       this.#opened.delete(volume.id)
-      volume.close(new StoreClosedError(`${volume.id} is closed`))
+      volume.close(new StoreClosedError(`${volume.id} is closed`), lacksRoom)
       if (failure !== undefined) throw failure
     })
   }
@@ -516,8 +521,7 @@ export class ThinStore implements AsyncDisposable {
 
   async #settle(layer: Layer): Promise<void> {
     await this.#directory.sync()
-    layer.written = true
-    this.#graph.update(layer)
+    this.#graph.settle(layer)
   }
 }
 

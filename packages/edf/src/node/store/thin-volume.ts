@@ -281,13 +281,17 @@ export class ThinVolume implements BlockDevice {
     this.#flushIfDue()
   }
 
-  /** Lets go of all files; every later operation throws `reason`. Inside `exclusive`, or without users. */
-  close(reason: ThinStoreError): void {
+  /**
+   * Lets go of all files; every later operation throws `reason`. Inside `exclusive`, or without users.
+   * @param keepsJournal for what could not be flushed, so that the next start takes it up
+   */
+  close(reason: ThinStoreError, keepsJournal = false): void {
     if (!this.readOnly && this.#writer.clean) this.#index.top.marks.close()
     this.#writer.failure ??= reason
     this.#puncher.clear()
     this.#index.reset([])
-    this.#writer.stop()
+    if (keepsJournal) this.#writer.leaveJournal()
+    else this.#writer.stop()
   }
 
   #check(offset: number, length: number, cancel: Cancel): void {

@@ -57,6 +57,12 @@ export class TopWriter {
     this.#journal = undefined
   }
 
+  /** Lets go of the journal, but leaves what it tells to the next start. */
+  leaveJournal(): void {
+    this.#journal?.close()
+    this.#journal = undefined
+  }
+
   /** Whether all that was written is durable. */
   get clean(): boolean {
     const { top, dirty } = this.#index
@@ -167,7 +173,11 @@ export class TopWriter {
     }
   }
 
-  /** Makes durable what was written so far. @throws VolumeFailedError; then the volume is no longer usable */
+  /**
+   * Makes durable what was written so far.
+   * @throws NoSpaceError when the filesystem has no room for it: it stays in memory and journal, for the next flush
+   * @throws VolumeFailedError; then the volume is no longer usable
+   */
   async flush(): Promise<void> {
     const top = this.#index.top
     const pages = [...this.#index.dirty].map((page) => ({
@@ -191,6 +201,10 @@ export class TopWriter {
       if (!top.written) await this.#host.settle(top)
       await this.#journal?.drop()
     } catch (error) {
+      if (lacksRoom(error)) {
+        this.#dataDirty ||= dataDirty
+        throw asNoSpace(error)
+      }
       // After a failed fsync the kernel may call the lost pages clean: trying again would claim what is not true.
       const failure = new VolumeFailedError(`${this.#id} could not be made durable`, error)
       this.failure ??= failure
@@ -252,9 +266,19 @@ export class TopWriter {
 
 /** The system's errors of a full filesystem become ours. */
 function asNoSpace(error: unknown): unknown {
+  return isFull(error) ? new NoSpaceError('the filesystem of the store is full', error) : error
+}
+
+function isFull(error: unknown): boolean {
   // EFBIG: a block lies at its own offset, and ext4 has no file above 16 TiB.
-  const full = ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCode(error) ?? '')
-  return full ? new NoSpaceError('the filesystem of the store is full', error) : error
+  return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCode(error) ?? '')
+}
+
+/** Whether something was not written for lack of room; a sync that fails so, where room is given late, has lost data. */
+function lacksRoom(error: unknown): boolean {
+  if (error instanceof NoSpaceError) return true
+  const call: unknown = error instanceof Error ? Reflect.get(error, 'syscall') : undefined
+  return isFull(error) && call !== 'fsync' && call !== 'fdatasync'
 }
 
 /** The blocks that a range touches. */
