@@ -81,6 +81,11 @@ export function compareSwVersions(a: string, b: string): number {
   return weight(a) - weight(b)
 }
 
+/** Whether a product has a feature. @throws RangeError unless the version is four dot-separated numbers */
+export function productHas(swVersion: string, feature: keyof typeof productGates): boolean {
+  return compareSwVersions(swVersion, productGates[feature]) >= 0
+}
+
 function weight(version: string): number {
   if (!swVersionPattern.test(version)) throw new RangeError(`"${version}" is not a version like "3.3.0.0"`)
   return version.split('.').reduce((sum, field) => sum * 100 + Number(field), 0)

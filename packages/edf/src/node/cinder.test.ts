@@ -287,8 +287,8 @@ for (const productVersion of ['3.2.5.0', '3.3.0.0']) {
         placement_policy: { path: '/placement_policies/all_flash' },
       })
       assert.deepEqual(
-        [online.placement_mode, online.placement_policy.path],
-        ['all_flash', '/placement_policies/all_flash'],
+        [online.placement_mode, online.placement_policy?.path],
+        ['all_flash', productVersion === '3.3.0.0' ? '/placement_policies/all_flash' : undefined],
       )
       await edf.ok('PUT', ai.path, { admin_state: 'offline' })
       assert.equal((await edf.ok('PUT', volume, { replica_count: 1 })).replica_count, 1)

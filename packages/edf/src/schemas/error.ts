@@ -1,6 +1,9 @@
 import { type Static, Type } from 'typebox'
 
-/** Body of every answer that is not 200. Not enveloped. (EDF API specification, section 1.11.) */
+/**
+ * Body of every answer that is not 200. Not enveloped. (EDF API specification, section 1.11.) There is no `api_req_id`:
+ * the Go SDK (1.x) declares it a string, older Docker drivers an integer, and both drop the message over the other type.
+ */
 export const ErrorBody = Type.Object({
   name: Type.String(),
   code: Type.Integer(),
@@ -16,7 +19,6 @@ export const ErrorBody = Type.Object({
   connInfo: Type.Optional(Type.Record(Type.String(), Type.String())),
   client_id: Type.Optional(Type.String()),
   client_type: Type.Optional(Type.String()),
-  api_req_id: Type.Optional(Type.Integer()),
   tenancy_class: Type.Optional(Type.String()),
   errors: Type.Optional(Type.Array(Type.String())),
   schema: Type.Optional(Type.String()),

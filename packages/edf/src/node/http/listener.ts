@@ -127,7 +127,6 @@ const refuseForNow: RequestListener = (request, response) => {
     connInfo: {},
     client_id: '',
     client_type: '',
-    api_req_id: 0,
     tenancy_class: '',
     errors: [],
     schema: '',

@@ -224,7 +224,6 @@ export class RestServer {
       connInfo: {},
       client_id: '',
       client_type: '',
-      api_req_id: ++this.#requests,
       tenancy_class: '',
       errors: [...refusal.errors],
       schema: '',

@@ -3,6 +3,7 @@ import type { ResolvedReference } from '../../schemas/common.ts'
 import type { Snapshot } from '../../schemas/snapshot.ts'
 import type { StorageInstance } from '../../schemas/storage-instance.ts'
 import type { Volume } from '../../schemas/volume.ts'
+import { productHas } from '../../versions.ts'
 import type { NodeContext } from '../context.ts'
 import { portalsOfPool } from '../data-plane/pool-portals.ts'
 import type {
@@ -153,6 +154,7 @@ export function volumeViews(
   })
   const policiesOf = snapshotPoliciesOf(node, paths)
   const copiesOf = copiesViewer(node)
+  const hasPolicies = productHas(node.productVersion, 'placementPolicy')
   return rows.map((row, index) => {
     const path = paths[index] ?? ''
     const usedBytes = node.usage.of(row.store_id)
@@ -165,7 +167,8 @@ export function volumeViews(
       capacity_in_use: roundGib(usedBytes),
       replica_count: row.replica_count,
       placement_mode: row.placement_mode,
-      placement_policy: placement,
+      // A product that has no policies shows none: Go SDKs of its time take them for strings.
+      ...(hasPolicies && { placement_policy: placement }),
       ...copiesOf(row),
       deployment_state: 'deployed',
       restore_point: row.restore_point,

@@ -17,9 +17,8 @@ export function metadataRoutes(node: NodeContext): Route[] {
   return [
     ...mapRoutes(node, `${ai}/metadata`, appInstanceMap, plain),
     ...mapRoutes(node, `${si}/metadata`, storageInstanceMap, plain),
-    ...mapRoutes(node, `${ai}/int_ecosystem_data`, appInstanceMap, (map) => map).map(
-      (route): Route => ({ ...route, since: '2.2' }),
-    ),
+    // In every version: the Python SDK (1.2.27) goes by the product's version, not by the API's.
+    ...mapRoutes(node, `${ai}/int_ecosystem_data`, appInstanceMap, (map) => map),
     {
       method: 'GET',
       path: '/app_instance_int_ecosystem_data',

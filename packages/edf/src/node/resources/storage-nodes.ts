@@ -166,7 +166,8 @@ function storageNodeView(node: NodeContext): StorageNode {
     compression_ratio: '1.0',
     disconnected: false,
     last_reboot_timestamp: String(Math.floor(node.startedAt.getTime() / 1000)),
-    op_progress: node.rebuilds.progress === undefined ? {} : { rebuild: { ...node.rebuilds.progress } },
+    // Only while there is some: the Go SDK up to 1.1 takes it for a string.
+    ...(node.rebuilds.progress !== undefined && { op_progress: { rebuild: { ...node.rebuilds.progress } } }),
     subsystem_states: { path: `${path}/subsystem_states`, ...states, causes: [] },
     subsystem_health: [],
     hdds: drives(node, path, 'hdds'),

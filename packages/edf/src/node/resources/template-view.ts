@@ -1,7 +1,7 @@
 import type { AppTemplate, StorageTemplate, VolumeTemplate } from '../../schemas/app-template.ts'
 import type { ResolvedReference } from '../../schemas/common.ts'
 import type { CreateSnapshotPolicy, SnapshotPolicy } from '../../schemas/snapshot-policy.ts'
-import type { VersionTraits } from '../../versions.ts'
+import { productHas, type VersionTraits } from '../../versions.ts'
 import type { NodeContext } from '../context.ts'
 import type { DocumentRow } from '../database/rows.ts'
 import { authView, noAuth } from './auth.ts'
@@ -11,7 +11,7 @@ import type { StoredStorageTemplate, StoredTemplate, StoredVolumeTemplate } from
 
 /** An app template as clients see it, with the instances that were made of it. */
 export function appTemplateView(
-  node: Pick<NodeContext, 'database'>,
+  node: Pick<NodeContext, 'database' | 'productVersion'>,
   row: DocumentRow,
   traits: Pick<VersionTraits, 'templateIpPool'>,
 ): AppTemplate {
@@ -23,6 +23,7 @@ export function appTemplateView(
     path,
     row.tenant,
   )
+  const hasPolicies = productHas(node.productVersion, 'placementPolicy')
   const resolve: Resolve = (collection, reference) => {
     const found = findDocument(node, collection, row.tenant, nameOf(reference))
     return {
@@ -38,8 +39,14 @@ export function appTemplateView(
     descr: template.descr,
     app_instances: bound.map(({ id }) => ({ path: `/app_instances/${id}` })),
     snapshot_policies: policyViews(path, template.snapshot_policies),
-    storage_templates: template.storage_templates.map((item) => storageView(path, item, traits, resolve)),
+    storage_templates: template.storage_templates.map((item) =>
+      storageView(path, item, { ...traits, hasPolicies }, resolve),
+    ),
   }
+}
+
+interface TemplateTraits extends Pick<VersionTraits, 'templateIpPool'> {
+  readonly hasPolicies: boolean
 }
 
 type Resolve = (collection: Collection, reference: string) => ResolvedReference
@@ -47,7 +54,7 @@ type Resolve = (collection: Collection, reference: string) => ResolvedReference
 function storageView(
   owner: string,
   item: StoredStorageTemplate,
-  traits: Pick<VersionTraits, 'templateIpPool'>,
+  traits: TemplateTraits,
   resolve: Resolve,
 ): StorageTemplate {
   const path = `${owner}/storage_templates/${item.name}`
@@ -58,11 +65,16 @@ function storageView(
     ip_pool:
       traits.templateIpPool === 'string' ? item.ip_pool : resolve('access_network_ip_pools', item.ip_pool),
     service_configuration: item.service_configuration,
-    volume_templates: item.volume_templates.map((volume) => volumeView(path, volume, resolve)),
+    volume_templates: item.volume_templates.map((volume) => volumeView(path, volume, traits, resolve)),
   }
 }
 
-function volumeView(owner: string, item: StoredVolumeTemplate, resolve: Resolve): VolumeTemplate {
+function volumeView(
+  owner: string,
+  item: StoredVolumeTemplate,
+  traits: TemplateTraits,
+  resolve: Resolve,
+): VolumeTemplate {
   const path = `${owner}/volume_templates/${item.name}`
   return {
     path,
@@ -70,7 +82,7 @@ function volumeView(owner: string, item: StoredVolumeTemplate, resolve: Resolve)
     size: item.size,
     replica_count: item.replica_count,
     placement_mode: item.placement_mode,
-    placement_policy: resolve('placement_policies', item.placement_policy),
+    ...(traits.hasPolicies && { placement_policy: resolve('placement_policies', item.placement_policy) }),
     ...(item.performance_policy && {
       performance_policy: { path: `${path}/performance_policy`, ...item.performance_policy },
     }),

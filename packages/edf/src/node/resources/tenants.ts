@@ -195,7 +195,6 @@ function view(node: NodeContext, row: TenantRow, traits: VersionTraits): Tenant 
     parent_path: row.parent_path,
     subtenants: traits.subtenants === 'strings' ? children : children.map((path) => ({ path })),
     initiator_list_src: '',
-    mgmt_ips: [],
     quota: {},
     quota_status: {},
     ...JSON.parse(row.attributes),
