@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { onEachEngine } from '../kernel/db/testing.ts'
 import { projects, startTestBlock } from './testing.ts'
@@ -96,6 +99,46 @@ onEachEngine((engine) => {
       version: '3.33',
     })
     assert.equal(filters.body.resource_filters.length, 1)
+  })
+
+  test(`a file says what users may filter by, and a proxy how it was reached, on ${engine.name}`, async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'emberglass-filters-'))
+    const file = join(directory, 'resource_filters.json')
+    await writeFile(file, JSON.stringify({ volume: ['name~', 'status'], snapshot: [] }))
+    await using block = await startTestBlock(engine, {
+      config: {
+        DEFAULT: { enabled_backends: 'first', resource_query_filters_file: file },
+        first: { volume_driver: 'memory' },
+        oslo_middleware: { enable_proxy_headers_parsing: 'true' },
+      },
+    })
+    await rm(directory, { recursive: true })
+    const created = await block.request('member', 'POST', '/volumes', {
+      body: { volume: { size: 1, name: 'some disk' } },
+      headers: {
+        'x-forwarded-proto': 'https',
+        'x-forwarded-host': 'cloud.example',
+        'x-forwarded-prefix': '/volume',
+      },
+    })
+    const self = `https://cloud.example/volume/v3/volumes/${created.body.volume.id}`
+    assert.equal(created.body.volume.links[0].href, self)
+    const list = (path: string, minor = '3.34') => block.request('member', 'GET', path, { version: minor })
+    for (const [path, count] of Object.entries({ 'name~=disk': 1, 'name=disk': 0, 'status=error': 0 })) {
+      const { body, text } = await list(`/volumes?${path}`)
+      assert.equal(body.volumes?.length, count, text)
+    }
+    const refused = await list('/volumes?bootable=false&size=1')
+    assert.match(refused.text, /Invalid filters bootable,size are found in query options/)
+    assert.equal((await list('/snapshots?name=x')).status, 400)
+    assert.equal((await list('/backups?name=x')).status, 400, 'what the file does not name has no filters')
+    assert.equal((await list('/volumes?bootable=false', '3.30')).status, 200)
+    assert.deepEqual((await list('/resource_filters')).body.resource_filters, [
+      { resource: 'volume', filters: ['name~', 'status'] },
+      { resource: 'snapshot', filters: [] },
+    ])
+    const config = { DEFAULT: { resource_query_filters_file: file } }
+    await assert.rejects(startTestBlock(engine, { config }), /resource_query_filters_file/)
   })
 
   test(`a disabled service gets no new volumes, and the user is told why, on ${engine.name}`, async () => {

@@ -47,7 +47,7 @@ export function createBlockApi(options: {
     reply.header('x-compute-request-id', request.id)
   })
 
-  const prefixOf = (request: FastifyRequest) => linkPrefix(request, settings.publicEndpoint)
+  const prefixOf = (request: FastifyRequest) => linkPrefix(request, settings)
   app.get('/', async (request, reply) => sendJson(reply, 300, versionsDocument(prefixOf(request))))
   app.get('/v3', async (request, reply) => sendJson(reply, 200, versionsDocument(prefixOf(request))))
   app.route({

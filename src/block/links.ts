@@ -1,3 +1,6 @@
+import { requestBase } from '../kernel/http/request-base.ts'
+import type { BlockSettings } from './settings.ts'
+
 /** Where a request came in: makes the URLs of `links`. */
 export class Links {
   readonly #prefix: string
@@ -41,20 +44,21 @@ export class Links {
 
 /**
  * The prefix of a request's links.
- * @param publicEndpoint the option of that name; wins over everything
+ * `public_endpoint` wins over everything; the last `X-Forwarded-Host` counts even where proxies are not believed.
  * @see block-storage-api specification 1.1
  */
 export function linkPrefix(
   request: { protocol: string; headers: Readonly<Record<string, string | string[] | undefined>> },
-  publicEndpoint: string | undefined,
+  { publicEndpoint, parsesProxyHeaders }: Pick<BlockSettings, 'publicEndpoint' | 'parsesProxyHeaders'>,
 ): string {
   if (publicEndpoint !== undefined) return publicEndpoint.replace(/\/+$/, '')
+  if (parsesProxyHeaders) return requestBase(request, true)
   const forwarded = String(request.headers['x-forwarded-host'] ?? '')
     .split(',')
     .at(-1)
     ?.trim()
-  const host = forwarded || request.headers['host'] || 'localhost'
-  return `${request.protocol}://${/^[\w.\-:[\]]+$/.test(String(host)) ? host : 'localhost'}`
+  const headers = forwarded ? { ...request.headers, host: forwarded } : request.headers
+  return requestBase({ protocol: request.protocol, headers }, false)
 }
 
 /** A date as this API writes it: naive UTC with microseconds. @see specification 1.4 */

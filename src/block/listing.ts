@@ -1,7 +1,8 @@
 import { type RawBuilder, type SqlBool, sql } from 'kysely'
 import { Invalid, NotFound } from '../kernel/errors.ts'
-import type { BlockDb } from './context.ts'
+import type { Block, BlockDb } from './context.ts'
 import type { BlockRequest } from './operation.ts'
+import { allowedFilters } from './resource-filters.ts'
 import { queryBoolean } from './validation.ts'
 
 /** A condition on the rows of one table. */
@@ -182,22 +183,30 @@ export function withCount(request: BlockRequest): boolean {
 
 /**
  * The filters that apply.
- * @param allowed what those who are not admins may filter by
+ * @param resource as the file of filters names it, which decides from 3.31 on
+ * @param builtIn what those who are not admins may filter by, where no file says so
+ * @param switches parameters that are no filters, and allowed
  * @throws Invalid for another one, from 3.31 on; before, it is dropped
  * @see block-storage-api specification 1.9
  */
 export function readFilters(
+  { settings }: Pick<Block, 'settings'>,
   request: BlockRequest,
-  allowed: readonly string[],
+  resource: string,
+  builtIn: readonly string[],
+  switches: readonly string[] = [],
 ): readonly (readonly [string, string])[] {
   const ignored = request.minor >= 45 ? [...pagingParameters, 'with_count'] : pagingParameters
   const given = [...request.query].filter(([name]) => !ignored.includes(name))
   if (request.isAdmin) return given
-  const refused = given.filter(([name]) => !allowed.includes(name)).map(([name]) => name)
+  const listed = request.minor >= 31 ? allowedFilters(settings, resource, builtIn) : builtIn
+  const isAllowed = (name: string) =>
+    switches.includes(name) || listed.includes(name) || listed.includes(`${name}~`)
+  const refused = given.map(([name]) => name).filter((name) => !isAllowed(name))
   if (refused.length > 0 && request.minor >= 31) {
     throw new Invalid(`Invalid filters ${refused.join(',')} are found in query options.`)
   }
-  return given.filter(([name]) => allowed.includes(name))
+  return given.filter(([name]) => isAllowed(name))
 }
 
 /** The value of a key in a JSON column, as text, on either engine. */

@@ -56,6 +56,6 @@ export function blockOperations(block: Block): readonly Operation[] {
     ...poolOperations(block),
     ...zoneOperations(block),
     ...extensionOperations(),
-    ...resourceFilterOperations(),
+    ...resourceFilterOperations(block),
   ]
 }

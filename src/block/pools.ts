@@ -4,6 +4,7 @@ import type { Block } from './context.ts'
 import { wireDate } from './links.ts'
 import { type Operation, parameter } from './operation.ts'
 import { authorize } from './policy.ts'
+import { allowedFilters } from './resource-filters.ts'
 import { type PoolCandidate, poolCandidates } from './scheduler/candidates.ts'
 import { backendOf, hasCapabilities } from './scheduler/pools.ts'
 import { getTypeByIdOrName, stringMapOf } from './types/queries.ts'
@@ -18,8 +19,9 @@ export function poolOperations(block: Block): readonly Operation[] {
       async run(request) {
         authorize(request.identity, 'scheduler_extension:scheduler_stats:get_pools')
         const { query, minor } = request
-        const allowed = minor >= 35 ? ['detail', 'name', 'volume_type'] : ['detail', 'name']
-        const unknown = [...query.keys()].filter((name) => !allowed.includes(name))
+        const builtIn = minor >= 35 ? ['name', 'volume_type'] : ['name']
+        const allowed = allowedFilters(block.settings, 'pool', builtIn)
+        const unknown = [...query.keys()].filter((name) => name !== 'detail' && !allowed.includes(name))
         if (minor >= 31 && unknown.length > 0) {
           throw new Invalid(`Invalid filters ${unknown.join(',')} are found in query options.`)
         }

@@ -10,6 +10,7 @@ import {
   text,
 } from '../kernel/config/options.ts'
 import { Misconfigured } from '../kernel/errors.ts'
+import { type ResourceFilters, readResourceFilters } from './resource-filters.ts'
 import { defaultRules, type SchedulerRules, unknownNames } from './scheduler/schedule.ts'
 
 const options = {
@@ -38,6 +39,9 @@ const options = {
   }),
   osapiMaxLimit: integer('osapi_max_limit', { help: 'Most items on a page.', default: 1000, min: 1 }),
   publicEndpoint: optionalText('public_endpoint', { help: 'Prefix of links in answers.' }),
+  resourceFiltersFile: optionalText('resource_query_filters_file', {
+    help: "JSON file of what users may filter lists by; upstream's default filters unless set.",
+  }),
   messageTtlSeconds: seconds('message_ttl', { help: 'How long user messages are kept.', default: 2_592_000 }),
   serviceDownSeconds: seconds('service_down_time', {
     help: 'Age of the last heartbeat after which a service is down.',
@@ -174,6 +178,9 @@ const middlewareOptions = {
     min: 1,
     deprecatedNames: ['DEFAULT/osapi_max_request_body_size'],
   }),
+  parsesProxyHeaders: boolean('enable_proxy_headers_parsing', {
+    help: 'Links are made of what Forwarded and X-Forwarded-* headers say.',
+  }),
 } as const
 
 const healthcheckOptions = {
@@ -245,6 +252,9 @@ export interface BlockSettings extends ReturnType<typeof readDefaults> {
   readonly wwwAuthenticateUri: string
   readonly scheduler: SchedulerRules
   readonly maxRequestBodyBytes: number
+  readonly parsesProxyHeaders: boolean
+  /** What those who are not admins may filter by, by resource; undefined where no file says so. */
+  readonly resourceFilters: ResourceFilters | undefined
   readonly disableByFilePath: string | undefined
   readonly cors: CorsSettings
   /** Whether castellan's ConfKeyManager, and its key, are configured. */
@@ -262,6 +272,7 @@ export function readBlockSettings(config: Config): BlockSettings {
     ...config.read('keystone_authtoken', authtokenOptions),
     ...config.read('oslo_middleware', middlewareOptions),
     ...config.read('healthcheck', healthcheckOptions),
+    resourceFilters: readResourceFilters(defaults.resourceFiltersFile),
     cors: readCors(config),
     hasFixedKey: readFixedKey(config),
     scheduler: schedulerRules(defaults),

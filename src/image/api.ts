@@ -38,6 +38,7 @@ export function createImageApi(environment: Environment, tokens: TokenValidator)
   const facts: VersionFacts = {
     multiStore: stores.multiStore,
     publicEndpoint: settings.publicEndpoint,
+    parsesProxyHeaders: settings.parsesProxyHeaders,
     hasCache: environment.cache !== undefined,
   }
   const faultFacts = { keystoneUri: settings.keystoneUri }

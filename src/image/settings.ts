@@ -140,6 +140,12 @@ const healthOptions = {
   }),
 }
 
+const middlewareOptions = {
+  parsesProxyHeaders: boolean('enable_proxy_headers_parsing', {
+    help: 'The version document links to where Forwarded and X-Forwarded-* headers say.',
+  }),
+}
+
 const authenticationOptions = {
   keystoneUri: optionalText('www_authenticate_uri', {
     deprecatedNames: ['auth_uri'],
@@ -152,6 +158,7 @@ export type ImageSettings = Values<typeof defaultOptions> &
   Values<typeof formatOptions> &
   Values<typeof taskOptions> &
   Values<typeof healthOptions> &
+  Values<typeof middlewareOptions> &
   Values<typeof authenticationOptions>
 
 /**
@@ -164,6 +171,7 @@ export function readImageSettings(config: Config): ImageSettings {
     ...config.read('image_format', formatOptions),
     ...config.read('task', taskOptions),
     ...config.read('healthcheck', healthOptions),
+    ...config.read('oslo_middleware', middlewareOptions),
     ...config.read('keystone_authtoken', authenticationOptions),
   }
   try {

@@ -1,9 +1,11 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { requestBase } from '../kernel/http/request-base.ts'
 
 /** What decides which versions are offered. */
 export interface VersionFacts {
   readonly multiStore: boolean
   readonly publicEndpoint: string | undefined
+  readonly parsesProxyHeaders: boolean
   /** `image_cache_dir` is set. */
   readonly hasCache: boolean
 }
@@ -44,7 +46,7 @@ export function sendVersions(
   status: 200 | 300,
   facts: VersionFacts,
 ): FastifyReply {
-  const base = facts.publicEndpoint ?? `${request.protocol}://${request.headers.host ?? 'localhost'}`
+  const base = facts.publicEndpoint ?? requestBase(request, facts.parsesProxyHeaders)
   const versions = listed(facts).map((version) => ({
     id: `v${version}`,
     status: version === currentOf(facts) ? 'CURRENT' : 'SUPPORTED',

@@ -161,7 +161,7 @@ async function list(block: Block, request: BlockRequest, detail: boolean): Promi
   const conditions: Condition[] = []
   if (!allTenants(request)) conditions.push(sql<SqlBool>`project_id = ${request.projectId}`)
   const allowed = ['volume_id', 'status', 'instance_id', 'attach_status']
-  for (const [name, value] of readFilters(request, allowed)) {
+  for (const [name, value] of readFilters(block, request, 'attachment', allowed)) {
     const column = Object.hasOwn(filterColumns, name) ? filterColumns[name] : undefined
     conditions.push(column === undefined ? sql<SqlBool>`1 = 0` : sql<SqlBool>`${sql.ref(column)} = ${value}`)
   }

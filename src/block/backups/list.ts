@@ -59,7 +59,7 @@ export async function answerBackupList(
   const paging = readPaging(request.query, columns, block.settings.osapiMaxLimit)
   const conditions: Condition[] = []
   if (!allTenants(request)) conditions.push(sql<SqlBool>`project_id = ${request.projectId}`)
-  for (const [name, value] of readFilters(request, ['name', 'status', 'volume_id'])) {
+  for (const [name, value] of readFilters(block, request, 'backup', ['name', 'status', 'volume_id'])) {
     conditions.push(backupCondition(block, request, name, value))
   }
   const rows = await listBackups(block.db, conditions, paging)

@@ -88,7 +88,10 @@ async function list(
   authorize(request.identity, 'group:get_all_group_snapshots')
   const paging = readPaging(request.query, groupSnapshotSortColumns, block.settings.osapiMaxLimit)
   const columns = ['id', 'name', 'description', 'status']
-  const conditions = [...listConditions(request, columns, columns), groupsOf('consistencygroup')]
+  const conditions = [
+    ...listConditions(block, request, 'group_snapshot', columns, columns),
+    groupsOf('consistencygroup'),
+  ]
   const rows = await listGroupSnapshots(block.db, conditions, paging)
   return { status: 200, body: { cgsnapshots: rows.map(shown) } }
 }

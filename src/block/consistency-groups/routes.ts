@@ -147,7 +147,10 @@ async function list(block: Block, request: BlockRequest, detail: boolean): Promi
   authorize(request.identity, 'group:get_all')
   const paging = readPaging(request.query, groupSortColumns, block.settings.osapiMaxLimit)
   const columns = ['id', 'name', 'description', 'status', 'availability_zone', 'host']
-  const conditions = [...listConditions(request, columns, columns), groupsOf('consistencygroup')]
+  const conditions = [
+    ...listConditions(block, request, 'group', columns, columns),
+    groupsOf('consistencygroup'),
+  ]
   const rows = await listGroups(block.db, conditions, paging)
   const ids = rows.map((row) => row.id)
   const types = detail ? await volumeTypesOf(block.db, ids) : new Map<string, readonly string[]>()

@@ -123,7 +123,13 @@ async function list(block: Block, request: BlockRequest, detail: boolean): Promi
   authorize(request.identity, 'group:get_all_group_snapshots')
   const paging = readPaging(request.query, groupSnapshotSortColumns, block.settings.osapiMaxLimit)
   const allowed = ['name', 'status', 'group_id']
-  const conditions = listConditions(request, allowed, ['id', 'name', 'status', 'group_id', 'description'])
+  const conditions = listConditions(block, request, 'group_snapshot', allowed, [
+    'id',
+    'name',
+    'status',
+    'group_id',
+    'description',
+  ])
   const rows = await listGroupSnapshots(block.db, [...conditions, groupsOf('group')], paging)
   const ids = rows.map((row) => row.id)
   const path = detail ? '/group_snapshots/detail' : '/group_snapshots'

@@ -35,13 +35,15 @@ const switches = ['list_volume']
  * @param columns what the table can be filtered by
  */
 export function listConditions(
+  block: Pick<Block, 'settings'>,
   request: BlockRequest,
+  resource: 'group' | 'group_snapshot',
   allowed: readonly string[],
   columns: readonly string[],
 ): Condition[] {
   const everybody = request.isAdmin && request.query.has('all_tenants')
   const conditions = everybody ? [] : [sql<SqlBool>`project_id = ${request.projectId}`]
-  for (const [name, value] of readFilters(request, [...allowed, ...switches])) {
+  for (const [name, value] of readFilters(block, request, resource, allowed, switches)) {
     if (switches.includes(name)) continue
     const similar = name.endsWith('~') && request.minor >= 34
     const column = similar ? name.slice(0, -1) : name
@@ -67,7 +69,7 @@ export async function answerGroupList(block: Block, request: BlockRequest, detai
     'group_type_id',
     'user_id',
   ]
-  const conditions = [...listConditions(request, ['name'], columns), groupsOf('group')]
+  const conditions = [...listConditions(block, request, 'group', ['name'], columns), groupsOf('group')]
   const rows = await listGroups(block.db, conditions, paging)
   const ids = rows.map((row) => row.id)
   const types = detail ? await volumeTypesOf(block.db, ids) : new Map<string, readonly string[]>()

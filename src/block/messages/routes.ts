@@ -121,7 +121,7 @@ async function list(block: Block, request: BlockRequest): Promise<Answer> {
     sql<SqlBool>`project_id = ${request.projectId}`,
     sql<SqlBool>`expires_at > ${block.now().toISOString()}`,
   ]
-  for (const [name, value] of request.minor >= 5 ? readFilters(request, filters) : []) {
+  for (const [name, value] of request.minor >= 5 ? readFilters(block, request, 'message', filters) : []) {
     conditions.push(filters.includes(name) ? sql<SqlBool>`${sql.ref(name)} = ${value}` : sql<SqlBool>`1 = 0`)
   }
   const from = { table: 'volume_messages', what: 'Message' }

@@ -59,7 +59,9 @@ export async function answerSnapshotList(
   if (!allTenants(request)) conditions.push(sql<SqlBool>`project_id = ${request.projectId}`)
   const allowed = ['name', 'status', 'volume_id', 'availability_zone', 'consumes_quota']
   for (const [name, value] of readFilters(
+    block,
     request,
+    'snapshot',
     request.minor >= 22 ? [...allowed, 'metadata'] : allowed,
   )) {
     conditions.push(snapshotCondition(block, request, name, value))

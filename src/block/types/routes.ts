@@ -102,7 +102,7 @@ async function listTypes(block: Block, request: BlockRequest): Promise<Answer> {
   if (!request.isAdmin) conditions.push(visibleTypes(request.projectId))
   else conditions.push(...publicity(request.query.get('is_public')))
   const allowed = request.minor >= 52 ? ['is_public', 'extra_specs'] : ['is_public']
-  for (const [name, value] of readFilters(request, allowed)) {
+  for (const [name, value] of readFilters(block, request, 'volume_type', allowed)) {
     if (name === 'is_public') continue
     if (name === 'extra_specs' && request.minor >= 52) {
       conditions.push(mapCondition(block.engine, ['extra_specs'], value))

@@ -12,6 +12,7 @@ import {
 import type { Answer, BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
 import { queryBoolean } from '../validation.ts'
+import { plannedFilters } from './filter-plan.ts'
 import { volumeCondition, volumeFilters, volumeSortColumns } from './filters.ts'
 import { alongPair } from './metadata-index.ts'
 import { attachmentsByVolume, listVolumeNames, listVolumes } from './queries.ts'
@@ -27,15 +28,13 @@ export async function answerVolumeList(
   authorize(request.identity, 'volume:get_all')
   const paging = readPaging(request.query, volumeSortColumns, block.settings.osapiMaxLimit)
   const scope = readScope(request)
-  const filters = readFilters(request, volumeFilters)
+  const filters = readFilters(block, request, 'volume', volumeFilters)
   const byPair = await alongPair(block, scope, filters, paging)
-  const conditions = [
-    ...scopeConditions(scope),
-    ...filters
-      .filter((filter) => filter !== byPair?.filter)
-      .map(([name, value]) => volumeCondition(request, block.engine, name, value)),
-    ...(byPair?.conditions ?? []),
-  ]
+  const others = filters
+    .filter((filter) => filter !== byPair?.filter)
+    .map(([name, value]) => volumeCondition(request, block.engine, name, value))
+  const filtered = byPair === undefined ? await plannedFilters(block, scope, others) : others
+  const conditions = [...scopeConditions(scope), ...filtered, ...(byPair?.conditions ?? [])]
   let ids: readonly string[]
   let text: string
   if (detail) {
