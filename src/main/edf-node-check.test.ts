@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { EdfClient } from '@emberglass/edf/client'
 import { checkEdfNode, type DataDirectory, type EdfNode, startEdfNode } from '@emberglass/edf/node'
-import { openIscsiDisk } from '@emberglass/iscsi'
+import { openIscsiDisk } from '@emberglass/iscsi/initiator'
 
 const call = { signal: AbortSignal.timeout(300_000) }
 const program = join(import.meta.dirname, '..', '..', 'bin', 'emberglass.mjs')

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { openIscsiDisk, readBytes, ScsiError } from '@emberglass/iscsi'
+import { readBytes, ScsiError } from '@emberglass/iscsi/device'
+import { openIscsiDisk } from '@emberglass/iscsi/initiator'
 import { smallDisk } from './store/testing-disk.ts'
 import { NodeUnderTest, volumePathOf } from './testing.ts'
 

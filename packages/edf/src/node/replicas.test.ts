@@ -170,6 +170,34 @@ test('a directory that goes under I/O costs nothing, and is built again when it 
   }
 })
 
+test('while no copy can be reached I/O gets medium errors and REST 503; when one is back the same session goes on', async (t) => {
+  const it = await bed(t)
+  const edf = await NodeUnderTest.start(t, { directory: it.directory, dataDirectories: it.media.slice(1) })
+  const ai = await volume(edf, 'alone', { replica_count: 1 })
+  const path = pathOf(ai)
+  await using disk = await diskOf(ai)
+  await disk.write(0, Buffer.alloc(mib, 1), cancel)
+  await disk.flush(cancel)
+  const [at = 0] = await holders(it)
+  const lost = it.media[at]?.path ?? ''
+  await rename(lost, `${lost}-away`)
+  const gone = await until(edf, path, ({ op_state }) => op_state === 'unavailable')
+  assert.equal(gone.health, 'critical')
+  const isMediumError = (asc: number) => (error: unknown) =>
+    error instanceof ScsiError && error.senseKey === 3 && error.asc === asc
+  await assert.rejects(readBytes(disk, 0, 4096, cancel), isMediumError(0x11))
+  await assert.rejects(async () => disk.write(0, Buffer.alloc(4096), cancel), isMediumError(0x0c))
+  await edf.refused(503, 'NotConnectedError', 'POST', `${path}/snapshots`, {})
+  const clone = { name: 'clone', clone_volume_src: { path } }
+  await edf.refused(503, 'NotConnectedError', 'POST', '/app_instances', clone)
+  assert.equal((await volume(edf, 'elsewhere', { replica_count: 1 })).health, 'ok')
+  await rename(`${lost}-away`, lost)
+  await until(edf, path, ({ health }) => health === 'ok')
+  assert.equal((await readBytes(disk, mib - 4096, 4096, cancel))[0], 1)
+  await disk.write(0, Buffer.alloc(4096, 2), cancel)
+  await edf.ok('POST', '/app_instances', clone)
+})
+
 test('more copies are built at run time, on a new directory too, and fewer are removed', async (t) => {
   const it = await bed(t)
   const ai = await (async () => {

@@ -4,6 +4,9 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { readBytes } from '@emberglass/iscsi/device'
 import { openIscsiDisk } from '@emberglass/iscsi/initiator'
+import { testUnitReadyCommand, writeCommand } from '../../../iscsi/src/scsi/command-block.ts'
+import { loginKeys, RawInitiator } from '../../../iscsi/src/target/raw-initiator.fixture.ts'
+import { aptpl, reserveOut } from '../../../iscsi/src/target/reservations.fixture.ts'
 import { EdfNodeStartError } from './errors.ts'
 import { type EdfNodeOptions, startEdfNode } from './start.ts'
 import { type Json, NodeUnderTest, storagePath, temporaryDirectory, volumePathOf } from './testing.ts'
@@ -70,6 +73,41 @@ test('after a restart everything is as it was: ids, names, access, data, passwor
   await again[Symbol.asyncDispose]()
   const snapshot = await second.ok('POST', `${volumePathOf(ai)}/snapshots`, {})
   assert.ok(snapshot.utc_ts > before.storage_instances[0].volumes[0].snapshots[0].utc_ts)
+})
+
+test('a persistent reservation that is to be kept holds after a restart; one that is not has gone', async (t) => {
+  const directory = await temporaryDirectory(t)
+  const [good, conflict] = [0x00, 0x18]
+  const write = [writeCommand(0, 1), { write: Buffer.alloc(512) }] as const
+  const login = async (ai: Json, isid: string) => {
+    const [si] = ai.storage_instances
+    const raw = await RawInitiator.open(Number(si.access.portals[0].split(':')[1]))
+    assert.equal((await raw.login(loginKeys(iqn, si.access.iqn), { isid })).status, 0)
+    // Each new session is told first that it is one.
+    while ((await raw.command(testUnitReadyCommand())).status !== good);
+    return raw
+  }
+  const first = await NodeUnderTest.start({ after: () => {} }, { directory })
+  for (const [name, flags] of [
+    ['kept', aptpl],
+    ['dropped', 0],
+  ] as const) {
+    await using alice = await login(
+      await first.createVolume(name, 1, { access_control_mode: 'allow_all' }),
+      '800000000001',
+    )
+    assert.equal((await alice.command(...reserveOut(0, 0, 0, 7, flags))).status, good)
+    assert.equal((await alice.command(...reserveOut(1, 1, 7, 0))).status, good)
+  }
+  await first.node.close()
+  const second = await NodeUnderTest.start(t, { directory })
+  const [kept, dropped] = await second.ok('GET', '/app_instances')
+  await using alice = await login(kept, '800000000001')
+  await using bob = await login(kept, '800000000002')
+  await using other = await login(dropped, '800000000002')
+  assert.equal((await bob.command(...write)).status, conflict)
+  assert.equal((await alice.command(...write)).status, good)
+  assert.equal((await other.command(...write)).status, good)
 })
 
 test('a given password replaces the one before, and the files are for the owner only', async (t) => {

@@ -10,31 +10,10 @@ import { Conditions } from '../scsi/sense.ts'
 import { ScsiStatus } from '../scsi/status.ts'
 import { loginKeys, RawInitiator } from './raw-initiator.fixture.ts'
 import { ReservationFile } from './reservation-file.ts'
+import { aptpl, reserveIn, reserveOut } from './reservations.fixture.ts'
 import { IscsiServer } from './server.ts'
 
 const NAME = 'iqn.2026-01.test:reserved'
-const aptpl = 1
-
-function reserveOut(action: number, type: number, key: number, serviceActionKey: number, flags = 0) {
-  const cdb = Buffer.alloc(16)
-  cdb.writeUInt8(0x5f, 0)
-  cdb.writeUInt8(action, 1)
-  cdb.writeUInt8(type, 2)
-  cdb.writeUInt32BE(24, 5)
-  const write = Buffer.alloc(24)
-  write.writeUInt32BE(key, 4)
-  write.writeUInt32BE(serviceActionKey, 12)
-  write.writeUInt8(flags, 20)
-  return [cdb, { write }] as const
-}
-
-function reserveIn(action: number): Buffer {
-  const cdb = Buffer.alloc(16)
-  cdb.writeUInt8(0x5e, 0)
-  cdb.writeUInt8(action, 1)
-  cdb.writeUInt16BE(1024, 7)
-  return cdb
-}
 
 /** A server with one LUN, for as long as `work` runs. */
 async function withServer(

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { readBytes } from '@emberglass/iscsi'
+import { readBytes } from '@emberglass/iscsi/device'
 import { NoSpaceError } from './errors.ts'
 import { smallDisk } from './testing-disk.ts'
 import { ThinStore } from './thin-store.ts'
