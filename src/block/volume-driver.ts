@@ -258,6 +258,15 @@ export interface CloneableImage extends ImageFacts {
   open(call: Call): Promise<BlockDevice>
 }
 
+/** Public and community images are everybody's; others their owner's, and of those who were let in and accepted. */
+export function isImageOpenTo(
+  image: Pick<CloneableImage, 'visibility' | 'ownerProjectId' | 'acceptedBy'>,
+  projectId: string,
+): boolean {
+  if (image.visibility === 'public' || image.visibility === 'community') return true
+  return image.ownerProjectId === projectId || image.acceptedBy.includes(projectId)
+}
+
 export interface ImageClones {
   /**
    * A volume made of an image without its bytes passing through the service: the image lies on the same array, or

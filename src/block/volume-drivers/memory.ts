@@ -15,6 +15,7 @@ import {
   defineVolumeDriver,
   type Groups,
   type ImageClones,
+  isImageOpenTo,
   type Known,
   type Manage,
   type ManageReference,
@@ -300,10 +301,7 @@ export class MemoryVolumeDriver implements VolumeDriver {
   /** An image whose location is a volume of this driver. */
   readonly imageClones: ImageClones = {
     create: async (image: CloneableImage, volume, call) => {
-      const isOpen = image.visibility === 'public' || image.visibility === 'community'
-      const isTheirs =
-        image.ownerProjectId === volume.projectId || image.acceptedBy.includes(volume.projectId)
-      if (!isOpen && !isTheirs) return undefined
+      if (!isImageOpenTo(image, volume.projectId)) return undefined
       const source = [...this.#volumes.values()].find((stored) =>
         image.locations.includes(`${schema}${stored.key}`),
       )

@@ -5,12 +5,13 @@ import type { Block } from '../context.ts'
 import { fromImageCache } from '../image-cache/from-cache.ts'
 import type { ImageFacts } from '../image-service.ts'
 import type { Created, NewVolume } from '../volume-driver.ts'
+import { cloneOfImageVolume } from './clone-image-volume.ts'
 import { openDisk } from './copy-image.ts'
 import type { VolumeRow } from './queries.ts'
 
 /**
  * A volume made of an image without copying the image: by a backend that holds it or a copy of it, or as a clone of
- * a cached volume.
+ * the volume that an image store keeps it in, or of a cached one.
  * @returns undefined when that cannot be: the image is then copied
  */
 export async function cloneOfImage(
@@ -20,9 +21,9 @@ export async function cloneOfImage(
   job: Job,
 ): Promise<{ created: Created; facts: ImageFacts } | undefined> {
   const { volume, wanted, imageId } = wish
-  const { imageClones } = backend.driver
+  const { imageClones, clones } = backend.driver
   if (volume.encryption_key_id !== null) return undefined
-  if (imageClones === undefined && !backend.imageCache.enabled) return undefined
+  if (imageClones === undefined && clones === undefined) return undefined
   const facts = await block.images.show(imageId, undefined, job.signal)
   if (facts.status !== 'active') return undefined
   const isOthers = facts.visibility === 'shared' && facts.ownerProjectId !== wanted.projectId
@@ -33,6 +34,7 @@ export async function cloneOfImage(
       await openDisk(await block.images.open(imageId, opening), facts, volume, opening),
   }
   const created =
+    (await cloneOfImageVolume(block, backend, { volume, wanted, image }, job)) ??
     (await imageClones?.create(image, wanted, job)) ??
     (await fromImageCache(block, backend, { volume, wanted, image: facts }, job))
   if (created === undefined) return undefined

@@ -99,6 +99,27 @@ onEachEngine((engine) => {
     assert.ok((await bytesOfNew()).equals(stored), 'a member gets a clone of what lies on the backend')
   })
 
+  test(`an image that lies in a volume is cloned from it, if the volume says so too, on ${engine.name}`, async () => {
+    await using block = await startTestBlock(engine)
+    const [stored, copied] = [randomBytes(MiB), randomBytes(MiB)]
+    const imageVolume = await create(block, block.images.add(stored))
+    await block.idle()
+    const tell = (metadata: Record<string, string>) =>
+      block.request('member', 'POST', `/volumes/${imageVolume}/metadata`, { body: { metadata } })
+    for (const location of [`cinder://store/${imageVolume}`, `cinder://${imageVolume}`]) {
+      const image = block.images.add(copied, { locations: ['file:///elsewhere', location] })
+      const bytesOfNew = async (size: number) => {
+        const id = await create(block, image, size)
+        await block.idle()
+        return await bytesOf(block, id, MiB)
+      }
+      await tell({ glance_image_id: 'another', image_size: String(MiB) })
+      assert.ok((await bytesOfNew(1)).equals(copied), 'the volume is of another image')
+      await tell({ glance_image_id: image })
+      for (const size of [1, 2]) assert.ok((await bytesOfNew(size)).equals(stored), `cloned to ${size} GiB`)
+    }
+  })
+
   test(`images that cannot become volumes are refused at once, on ${engine.name}`, async () => {
     await using block = await startTestBlock(engine)
     const data = Buffer.alloc(512)

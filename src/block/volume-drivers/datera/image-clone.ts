@@ -1,7 +1,7 @@
 import { findAppInstances, onlyVolume, tenantOf } from '@emberglass/edf'
 import { GiB } from '../../../kernel/bytes.ts'
 import { Invalid, messageOf, Unsupported } from '../../../kernel/errors.ts'
-import type { CloneableImage, Created, NewVolume } from '../../volume-driver.ts'
+import { type CloneableImage, type Created, isImageOpenTo, type NewVolume } from '../../volume-driver.ts'
 import { copyVolume } from './copy-volume.ts'
 import { cachedImage } from './image-cache.ts'
 import type { Found } from './lookup.ts'
@@ -20,7 +20,7 @@ export async function cloneImage(
   image: CloneableImage,
   volume: NewVolume,
 ): Promise<Created | undefined> {
-  if (!mayClone(image, volume.projectId)) {
+  if (!isImageOpenTo(image, volume.projectId)) {
     operation.log.warn({ imageId: image.id }, 'the image is not open to the project: it is not cloned')
     return undefined
   }
@@ -43,15 +43,6 @@ export async function cloneImage(
     operation.log.warn({ imageId: image.id, error: messageOf(error) }, 'the image cannot be cloned')
     return undefined
   }
-}
-
-/** Public and community images are everybody's; others their owner's, and of those who were let in and accepted. */
-export function mayClone(
-  image: Pick<CloneableImage, 'visibility' | 'ownerProjectId' | 'acceptedBy'>,
-  projectId: string,
-): boolean {
-  if (image.visibility === 'public' || image.visibility === 'community') return true
-  return image.ownerProjectId === projectId || image.acceptedBy.includes(projectId)
 }
 
 /** The image where the image store has put it, complete. */

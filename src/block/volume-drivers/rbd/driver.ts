@@ -8,19 +8,19 @@ import type { RbdPool } from '../../../ceph/pool.ts'
 import { GiB } from '../../../kernel/bytes.ts'
 import type { Call } from '../../../kernel/call.ts'
 import { BackendError, Conflict, NotFound } from '../../../kernel/errors.ts'
-import type {
-  BackendVolume,
-  CloneableImage,
-  Clones,
-  Connection,
-  Created,
-  ImageClones,
-  NewVolume,
-  Pool,
-  Retype,
-  Snapshots,
-  VolumeBackend,
-  VolumeDriver,
+import {
+  type BackendVolume,
+  type Clones,
+  type Connection,
+  type Created,
+  type ImageClones,
+  isImageOpenTo,
+  type NewVolume,
+  type Pool,
+  type Retype,
+  type Snapshots,
+  type VolumeBackend,
+  type VolumeDriver,
 } from '../../volume-driver.ts'
 import { RbdManage, RbdManageSnapshots } from './manage.ts'
 import { RbdMigration } from './migration.ts'
@@ -204,7 +204,7 @@ export class RbdDriver implements VolumeDriver {
       const location = image.locations
         .map(readImageLocation)
         .find((candidate) => candidate !== undefined && candidate.fsid === this.cluster.fsid)
-      if (location === undefined || image.diskFormat !== 'raw' || !maySee(image, volume.projectId)) {
+      if (location === undefined || image.diskFormat !== 'raw' || !isImageOpenTo(image, volume.projectId)) {
         return undefined
       }
       try {
@@ -298,9 +298,4 @@ async function unlessThere(making: Promise<void>): Promise<void> {
   } catch (error) {
     if (!isErrno(error, 'EEXIST')) throw error
   }
-}
-
-function maySee(image: CloneableImage, projectId: string): boolean {
-  if (image.visibility === 'public' || image.visibility === 'community') return true
-  return image.ownerProjectId === projectId || image.acceptedBy.includes(projectId)
 }
