@@ -9,6 +9,7 @@
  * of the measurement, where CRC32C in JavaScript takes 2.7 µs.
  */
 import { crc32 } from 'node:zlib'
+import { jointSum } from './joint-sum.ts'
 import type { LayerFiles } from './layer-files.ts'
 import type { Layer } from './layer-graph.ts'
 import { BLOCK_BYTES, EMPTY_PAGE, STATE_BYTES } from './map-page.ts'
@@ -104,6 +105,20 @@ export class LayerSums {
   of(block: number): number {
     const number = Math.floor(block / SUMS_PER_PAGE)
     return this.#page(number).sums[block - number * SUMS_PER_PAGE] ?? NO_SUM
+  }
+
+  /** Whether bytes are what their blocks' checksums say, from `first` on. Then no checksum is missing or in doubt. */
+  match(first: number, data: Uint8Array): boolean {
+    const count = data.byteLength / BLOCK_BYTES
+    for (let at = 0; at < count; ) {
+      const number = Math.floor((first + at) / SUMS_PER_PAGE)
+      const start = first + at - number * SUMS_PER_PAGE
+      const blocks = Math.min(count - at, SUMS_PER_PAGE - start)
+      const bytes = data.subarray(at * BLOCK_BYTES, (at + blocks) * BLOCK_BYTES)
+      if (crc32(bytes) !== jointSum(this.#page(number).sums, start, blocks)) return false
+      at += blocks
+    }
+    return true
   }
 
   /** Notes the checksums of blocks from `first` on. */
