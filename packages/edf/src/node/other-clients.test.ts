@@ -146,6 +146,52 @@ for (const productVersion of ['3.2.5.0', '3.3.0.0']) {
       await edf.refused(404, 'NotFoundError', 'GET', '/app_templates/stepwise')
     })
 
+    test('O14 credentials, limits and schedules of a template are resources of their own', async () => {
+      const template = '/app_templates/parts'
+      const storage = `${template}/storage_templates/storage-1`
+      const volume = `${storage}/volume_templates/volume-1`
+      await edf.ok('POST', '/app_templates', {
+        name: 'parts',
+        storage_templates: [{ name: 'storage-1', volume_templates: [{ name: 'volume-1', size: 1 }] }],
+      })
+      assert.equal((await edf.ok('GET', `${storage}/auth`)).type, 'none')
+      const chap = { type: 'chap', target_user_name: 'user', target_pswd: 'secret-of-twelve' }
+      assert.equal((await edf.ok('PUT', `${storage}/auth`, chap)).target_pswd, '(hidden)')
+      await edf.refused(404, 'NotFoundError', 'GET', `${volume}/performance_policy`)
+      await edf.refused(404, 'NotFoundError', 'PUT', `${volume}/performance_policy`, { total_iops_max: 1 })
+      await edf.ok('POST', `${volume}/performance_policy`, { total_iops_max: 100 })
+      const limits = await edf.ok('PUT', `${volume}/performance_policy`, { read_iops_max: 50 })
+      assert.deepEqual([limits.total_iops_max, limits.read_iops_max, limits.write_iops_max], [100, 50, 0])
+      for (const owner of [template, volume]) {
+        const schedules = `${owner}/snapshot_policies`
+        // The Go SDK sends the count as text at first, and the interval under the wrong name later.
+        const daily = { name: 'daily', interval: '1day', retention_count: '3' }
+        const made = await edf.ok('POST', schedules, daily)
+        assert.deepEqual([made.path, made.retention_count], [`${schedules}/daily`, 3])
+        await edf.refused(409, 'ConflictError', 'POST', schedules, daily)
+        assert.equal((await edf.ok('PUT', made.path, { name: '1week' })).interval, '1week')
+        await edf.ok('POST', schedules, { ...daily, name: 'gone' })
+        assert.equal((await edf.ok('DELETE', `${schedules}/gone`)).name, 'gone')
+        await edf.refused(404, 'NotFoundError', 'GET', `${schedules}/gone`)
+        assert.deepEqual(
+          (await edf.ok('GET', schedules)).map((item: Json) => item.name),
+          ['daily'],
+        )
+      }
+      const ai = await edf.ok('POST', '/app_instances', {
+        name: 'of-parts',
+        app_template: { path: template },
+      })
+      const [si] = ai.storage_instances
+      assert.deepEqual([si.auth.type, ai.snapshot_policies[0].name], ['chap', 'daily'])
+      assert.equal(si.volumes[0].performance_policy.read_iops_max, 50)
+      assert.equal(si.volumes[0].snapshot_policies[0].interval, '1week')
+      await edf.ok('DELETE', `${volume}/performance_policy`)
+      await edf.refused(404, 'NotFoundError', 'GET', `${volume}/performance_policy`)
+      await edf.refused(404, 'NotFoundError', 'GET', `${storage}x/auth`)
+      await edf.refused(404, 'NotFoundError', 'PUT', `${template}x/storage_templates/storage-1/auth`, {})
+    })
+
     test('O17 and X4 pools of addresses', async () => {
       const block = { netmask: 24, vlan: 0, range: 10, mtu: 1500 }
       const pool = await edf.ok('POST', '/access_network_ip_pools', {

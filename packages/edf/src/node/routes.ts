@@ -22,6 +22,7 @@ import { snapshotRoutes } from './resources/snapshots.ts'
 import { storageInstanceRoutes } from './resources/storage-instances.ts'
 import { storageNodeRoutes } from './resources/storage-nodes.ts'
 import { systemRoutes } from './resources/system.ts'
+import { templatePartRoutes } from './resources/template-parts.ts'
 import { templateRoutes } from './resources/templates.ts'
 import { tenantRoutes } from './resources/tenants.ts'
 import { userRoutes } from './resources/users.ts'
@@ -40,6 +41,7 @@ export function allRoutes(node: NodeContext): Route[] {
     ...ipPoolRoutes(node),
     ...placementRoutes(node),
     ...templateRoutes(node),
+    ...templatePartRoutes(node),
     ...appInstanceRoutes(node),
     ...storageInstanceRoutes(node),
     ...aclRoutes(node),

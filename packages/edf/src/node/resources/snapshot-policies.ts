@@ -79,10 +79,22 @@ export function replaceSnapshotPolicies(
   }
 }
 
+type PolicyChange = Partial<Pick<CreateSnapshotPolicy, 'interval' | 'retention_count' | 'start_time'>>
+
+/** What of a policy is to change. The Go SDK writes the interval under the key "name". */
+export function snapshotPolicyChange(body: UpdateSnapshotPolicy): PolicyChange {
+  const interval = body.interval ?? SnapshotInterval.enum.find((known) => known === body.name)
+  return {
+    ...(interval && { interval }),
+    ...(body.retention_count !== undefined && { retention_count: body.retention_count }),
+    ...(body.start_time && { start_time: body.start_time }),
+  }
+}
+
 function changeSnapshotPolicy(
   node: Pick<NodeContext, 'database'>,
   row: SnapshotPolicyRow,
-  change: Partial<Pick<CreateSnapshotPolicy, 'interval' | 'retention_count' | 'start_time'>>,
+  change: PolicyChange,
 ): void {
   const interval = change.interval ?? row.interval
   const startTime = change.start_time || row.start_time
@@ -165,11 +177,7 @@ function routesOf(node: NodeContext, prefix: string, ownerOf: (request: ApiReque
       handle: (request) => {
         const owner = ownerOf(request)
         const row = required(node, owner, request.param('name'))
-        const body = request.body(UpdateSnapshotPolicy)
-        // The Go SDK writes the interval under the key "name".
-        const misplaced = SnapshotInterval.enum.find((interval) => interval === body.name)
-        const interval = body.interval ?? misplaced
-        changeSnapshotPolicy(node, row, { ...body, ...(interval && { interval }) })
+        changeSnapshotPolicy(node, row, snapshotPolicyChange(request.body(UpdateSnapshotPolicy)))
         return answer(owner, row.name)
       },
     },

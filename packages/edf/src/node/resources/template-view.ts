@@ -90,12 +90,12 @@ function volumeView(
   }
 }
 
-function policyViews(owner: string, policies: readonly CreateSnapshotPolicy[]): SnapshotPolicy[] {
+export function policyViews(owner: string, policies: readonly CreateSnapshotPolicy[]): SnapshotPolicy[] {
   return policies.map((policy) => ({
     path: `${owner}/snapshot_policies/${policy.name}`,
     name: policy.name,
     interval: policy.interval,
     retention_count: policy.retention_count,
-    start_time: policy.start_time ?? '1970-01-01T00:00:00+00:00',
+    start_time: policy.start_time || '1970-01-01T00:00:00+00:00',
   }))
 }
