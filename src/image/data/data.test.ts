@@ -16,7 +16,7 @@ import { startTestService, type TestService } from '../testing.ts'
 const contents = { jobs: jobMigrations }
 const octets = { 'content-type': 'application/octet-stream' }
 const twoStores = `[DEFAULT]
-enabled_backends = fast:memory, slow:file
+enabled_backends = fast:memory, slow:file, web:http
 [glance_store]
 default_backend = slow
 [slow]
@@ -24,6 +24,8 @@ filesystem_store_datadir = $DIRECTORY/images
 store_description = "Big and slow"
 [fast]
 weight = 10
+[web]
+store_description = Elsewhere
 [os_glance_staging_store]
 filesystem_store_datadir = $DIRECTORY/staging
 [os_glance_tasks_store]
@@ -281,7 +283,7 @@ onEachEngine((engine) => {
       disk_format: 'raw',
       container_format: 'bare',
     })
-    assert.equal(created.headers['openstack-image-store-ids'], 'fast,slow')
+    assert.equal(created.headers['openstack-image-store-ids'], 'fast,slow,web')
     const id = created.json<{ id: string }>().id
     const upload = (image: string, store?: string) =>
       service.call('alice', 'PUT', `/v2/images/${image}/file`, 'data', {
@@ -299,9 +301,16 @@ onEachEngine((engine) => {
     assert.equal((await service.call('alice', 'GET', `/v2/images/${id}/file?prefer=slow`)).text, 'data')
     assert.equal((await service.call('alice', 'GET', `/v2/images/${id}/file?prefer=x`)).status, 400)
 
-    assert.deepEqual((await service.call('alice', 'GET', '/v2/info/stores')).json(), {
-      stores: [{ id: 'fast' }, { id: 'slow', description: 'Big and slow', default: 'true' }],
-    })
+    for (const path of ['/v2/info/stores', '/v2/stores/info']) {
+      assert.deepEqual((await service.call('alice', 'GET', path)).json(), {
+        stores: [
+          { id: 'fast' },
+          { id: 'slow', description: 'Big and slow', default: 'true' },
+          { id: 'web', description: 'Elsewhere', 'read-only': 'true' },
+        ],
+      })
+    }
+    assert.match((await upload(await create(service), 'web')).text, /read-only/)
     assert.equal((await service.call('alice', 'GET', '/v2/info/stores/detail')).status, 403)
     const detail = await service.call('admin', 'GET', '/v2/info/stores/detail')
     const stores = detail.json<{
@@ -312,6 +321,7 @@ onEachEngine((engine) => {
       [
         ['memory', 10],
         ['file', 0],
+        ['http', 0],
       ],
     )
     assert.ok('data_dir' in (stores[1]?.properties ?? {}))

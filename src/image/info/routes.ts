@@ -16,10 +16,13 @@ export function infoRoutes({ app, environment, requestOf }: ApiScope): void {
     }),
   )
 
-  app.get('/info/stores', async (_request, reply) => {
-    requireMultiStore(stores)
-    return sendJson(reply, 200, { stores: stores.stores.map((store) => storeView(store, stores)) })
-  })
+  // the operators' guide calls it by the second name as well
+  for (const path of ['/info/stores', '/stores/info']) {
+    app.get(path, async (_request, reply) => {
+      requireMultiStore(stores)
+      return sendJson(reply, 200, { stores: stores.stores.map((store) => storeView(store, stores)) })
+    })
+  }
 
   app.get('/info/stores/detail', async (request, reply) => {
     requireMultiStore(stores)

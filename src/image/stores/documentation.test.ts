@@ -3,10 +3,15 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { uncancelled } from '../../kernel/call.ts'
 import { loadConfig } from '../../kernel/config/config.ts'
+import { defaultsOf } from '../../kernel/config/options.ts'
 import { Misconfigured } from '../../kernel/errors.ts'
 import { silentLogger } from '../../kernel/log.ts'
+import { Secret } from '../../kernel/secret.ts'
+import { readImageSettings } from '../settings.ts'
 import { configureStores } from '../store-configuration.ts'
+import type { DateraStoreSettings } from './datera/options.ts'
 import { imageStores } from './index.ts'
 
 const documentation = await readFile(new URL('../../../docs/stores.md', import.meta.url), 'utf8')
@@ -38,6 +43,7 @@ async function configured(conf: string) {
     const path = join(directory, 'glance-api.conf')
     await writeFile(path, text)
     const config = await loadConfig({ files: [path] })
+    readImageSettings(config)
     const registry = await configureStores({
       config,
       definitions: imageStores,
@@ -156,6 +162,12 @@ const refused: readonly (readonly [string, string, RegExp])[] = [
     `${guide('shared:file', 'default_backend = shared')}[os_glance_staging_store]\nfilesystem_store_datadir = /srv/glance/shared_images\n`,
     /each store needs a directory of its own/,
   ],
+  ['two default stores', '[glance_store]\nstores = file,http\ndefault_store = file,http\n', /default_store/],
+  [
+    'a reserved store among the others',
+    guide('shared:file, os_glance_staging_store:file', 'default_backend = shared'),
+    /'os_glance_staging_store'/,
+  ],
   ['sheepdog', guide('x:sheepdog', 'default_backend = x'), /sheepdog no longer exists/],
   ['sheepdog without names', '[glance_store]\nstores = file,sheepdog\n', /sheepdog no longer exists/],
   [
@@ -211,7 +223,7 @@ cinder_store_auth_address = http://192.0.2.20:5000/v3
 ${more}`
   const single = await configured(
     proposal(
-      "cinder_store_tenant = service\ncinder_store_user = glance\ncinder_store_key = secret\nbootable_volume_formats = 'raw', 'qcow2'\n",
+      'cinder_store_tenant = service\ncinder_store_user = glance\ncinder_store_key = secret\nbootable_volume_formats = ‘raw’, ‘qcow2’\n',
     ),
   )
   assert.equal(single.registry.default.store.properties?.['multi_tenant'], false)
@@ -221,6 +233,66 @@ ${more}`
   await assert.rejects(configured(proposal('cinder_store_user = glance\n')), /only a part/)
 })
 
+test('every type of the guide can be a store, and every name of the older choice of stores', async () => {
+  const needed = `[backend_defaults]
+swift_store_config_file = /etc/glance/glance-swift.conf
+default_swift_reference = ref1
+vmware_server_host = vcenter.example
+vmware_server_username = glance
+vmware_server_password = secret
+vmware_datastores = dc1:fast:200
+cinder_store_auth_address = http://192.0.2.20:5000/v3
+cinder_store_multitenant = true
+`
+  const types = ['file', 'http', 'rbd', 'swift', 'cinder', 'vmware', 'datera']
+  const backends = types.map((type) => `my-${type}:${type}`).join(', ')
+  const array = 'datera_san_ip = 192.0.2.10\ndatera_san_login = x\ndatera_san_password = y\n'
+  const { registry } = await configured(
+    `[DEFAULT]\nenabled_backends = ${backends}\n[glance_store]\ndefault_backend = my-file\n${needed}${array}`,
+  )
+  assert.deepEqual(
+    registry.stores.map(({ type }) => type),
+    types,
+  )
+  await registry[Symbol.asyncDispose]()
+  const names = ['file', 'filesystem', 'http', 'https', 'swift', 'swift+http', 'swift+https', 'swift+config']
+  for (const name of [...names, 'rbd', 'cinder', 'vsphere', 'datera']) {
+    const options = needed.replace('[backend_defaults]', `[glance_store]\nstores = file, ${name}`)
+    const one = await configured(`${options}${array}`)
+    const chosen = one.registry.stores.find(({ schemes }) => schemes.includes(name))
+    assert.ok(chosen !== undefined, `${name} is no store`)
+    await one.registry[Symbol.asyncDispose]()
+  }
+})
+
+test('the Datera image store needs its three options, and says which one is missing', async () => {
+  const needed = ['datera_san_ip', 'datera_san_login', 'datera_san_password']
+  for (const missing of needed) {
+    const given = needed.filter((name) => name !== missing).map((name) => `${name} = 192.0.2.10\n`)
+    const start = async () => {
+      const conf = `[glance_store]\nstores = file,datera\ndefault_store = datera\n${given.join('')}`
+      const { registry } = await configured(conf)
+      await registry.default.store.start(uncancelled())
+    }
+    await assert.rejects(
+      start(),
+      (error) => error instanceof Misconfigured && error.message.includes(missing),
+    )
+  }
+})
+
+test('the port of the array decides between http and https', async () => {
+  const { clientOptions } = await import('./datera/settings.ts')
+  const { dateraStoreOptions } = await import('./datera/options.ts')
+  for (const [apiPort, isPlain] of [
+    [7717, true],
+    [7718, false],
+  ] as const) {
+    const { tls } = await clientOptions({ ...defaultsOf<DateraStoreSettings>(dateraStoreOptions), apiPort })
+    assert.equal(tls === false, isPlain, `port ${apiPort}`)
+  }
+})
+
 test('the options of the Datera image store have the defaults of its table', async () => {
   const { dateraStoreOptions: options } = await import('./datera/options.ts')
   const defaults = Object.fromEntries(Object.values(options).map((each) => [each.name, each.default]))
@@ -228,4 +300,13 @@ test('the options of the Datera image store have the defaults of its table', asy
   assert.equal(defaults['datera_replica_count'], 3)
   assert.equal(defaults['datera_placement_mode'], 'hybrid')
   assert.equal(defaults['datera_chunk_size'], 1_073_741_824)
+  const { checkSettings } = await import('./datera/settings.ts')
+  const given = { host: '192.0.2.10', login: 'x', password: new Secret('y') }
+  const settings = { ...defaultsOf<DateraStoreSettings>(options), ...given }
+  assert.equal(checkSettings(settings).tenant, '/root')
+  for (const mode of ['single_flash', 'all_flash', 'hybrid']) {
+    assert.equal(options.placementMode.parse(mode), mode)
+  }
+  assert.throws(() => options.placementMode.parse('fast'), /fast/)
+  assert.equal(options.rootwrapPath.name, 'datera_glance_rootwrap_path')
 })
