@@ -1,5 +1,10 @@
 import { Agent, request } from 'undici'
-import type { CatalogEntry, KeystoneSession } from '../clients/keystone.ts'
+import {
+  type CatalogEntry,
+  type KeystoneCredentials,
+  type KeystoneSession,
+  keystoneSession,
+} from '../clients/keystone.ts'
 import { BackendError, messageOf, Unauthenticated } from '../kernel/errors.ts'
 import type { Secret } from '../kernel/secret.ts'
 import { connectOptions, type TlsTrust } from '../kernel/tls-trust.ts'
@@ -54,6 +59,16 @@ export function keystoneSwiftAuth(options: {
       return { storageUrl: storageUrl.replace(/\/+$/, ''), token }
     },
   }
+}
+
+/** As `keystoneSwiftAuth`, with a login of one's own. @param options.authUrl Keystone's, with or without `/v3` */
+export function keystoneSwiftLogin(options: {
+  authUrl: string
+  credentials: KeystoneCredentials
+  service?: Partial<CatalogEntry>
+  trust: TlsTrust
+}): SwiftAuth {
+  return keystoneSwiftAuth({ ...options, session: keystoneSession(options) })
 }
 
 /**

@@ -156,6 +156,12 @@ export class SwiftClient implements AsyncDisposable {
         source.threw,
       )
       return etagOf(answer) ?? ''
+    } catch (error) {
+      // a server that refuses a token may hang up before it says so: whoever sends the bytes again has a good one
+      if (!call.signal.aborted && error instanceof BackendError && error.retryAfterMs !== undefined) {
+        await this.headContainer(container, call).catch(() => {})
+      }
+      throw error
     } finally {
       stream.destroy()
     }
@@ -259,9 +265,15 @@ export class SwiftClient implements AsyncDisposable {
         if (response.statusCode < 300 || fine.includes(response.statusCode)) return response
         const isRefused = response.statusCode === 401 && refused === undefined
         const fault = await swiftFault(response, what)
-        if (isRefused && !(wanted.body instanceof Readable)) {
+        if (isRefused) {
           refused = token
-          continue
+          if (!(wanted.body instanceof Readable)) continue
+          await this.#auth.access(signal, refused) // whoever has the stream's bytes sends them with another token
+          throw new BackendError(`${fault.message} There is a new token now.`, {
+            left: 'nothing',
+            retryAfterMs: 1,
+            cause: fault,
+          })
         }
         if (attempt >= retries || !isPassing(response.statusCode)) throw fault
         wanted.call.log.warn({ error: fault.message, attempt }, 'Swift will be asked again')

@@ -1,31 +1,21 @@
-import { type Bytes, MiB } from '../../kernel/bytes.ts'
+import type { Bytes } from '../../kernel/bytes.ts'
 import type { Call } from '../../kernel/call.ts'
-import { integer, secret, text } from '../../kernel/config/options.ts'
 import { Misconfigured, NotFound } from '../../kernel/errors.ts'
-import type { Secret } from '../../kernel/secret.ts'
-import { swiftAuthV1 } from '../../swift/auth.ts'
-import { SwiftClient } from '../../swift/client.ts'
+import type { SwiftClient } from '../../swift/client.ts'
 import { type BackupPlan, defineBackupDriver } from '../backup-driver.ts'
 import type { BlobContainer, BlobPlace, BlobStore } from './chunked/blob-store.ts'
 import { chunkedBackupDriver } from './chunked/chunked.ts'
 import { objectPrefix } from './chunked/object-prefix.ts'
-import { type ChunkedSettings, chunkedOptions } from './chunked/options.ts'
-
-/** What `[DEFAULT]` says of backups in Swift. */
-export interface SwiftBackupSettings extends ChunkedSettings {
-  readonly authUrl: string
-  readonly user: string
-  readonly key: Secret | undefined
-  readonly container: string
-  readonly objectBytes: number
-  readonly blockBytes: number
-}
+import { openSwiftAccount } from './swift-account.ts'
+import { type SwiftBackupSettings, swiftBackupOptions } from './swift-options.ts'
 
 /** Blobs as objects of Swift, named as Cinder's driver names them. One account holds them all. */
 export class SwiftBlobStore implements BlobStore {
   readonly lanes = 2
   readonly chunkBytes: number
   readonly blockBytes: number
+  /** A stream cannot be sent twice: the volume is read again. */
+  readonly retries: NonNullable<BlobStore['retries']>
   readonly #settings: SwiftBackupSettings
   readonly #zone: string
   #client: SwiftClient | undefined
@@ -35,16 +25,12 @@ export class SwiftBlobStore implements BlobStore {
     this.#zone = availabilityZone
     this.chunkBytes = settings.objectBytes
     this.blockBytes = settings.blockBytes
+    const pauseMs = settings.retryBackoffSeconds * 1000
+    this.retries = { attempts: 1 + settings.retryAttempts, pauseMs }
   }
 
   async start(call: Call): Promise<void> {
-    const { authUrl, user, key } = this.#settings
-    if (authUrl === '' || user === '' || key === undefined) {
-      throw new Misconfigured(
-        'The swift backup driver needs backup_swift_auth_url, backup_swift_user and backup_swift_key.',
-      )
-    }
-    this.#client ??= new SwiftClient({ auth: swiftAuthV1({ authUrl, user, key }) })
+    this.#client ??= openSwiftAccount(this.#settings)
     await this.#client.storageUrl(call)
   }
 
@@ -101,29 +87,10 @@ async function namesOf(
   return names
 }
 
-export default defineBackupDriver<SwiftBackupSettings>({
+export default defineBackupDriver({
   name: 'swift',
   aliases: ['cinder.backup.drivers.swift.SwiftBackupDriver', 'cinder.backup.drivers.swift'],
-  options: {
-    ...chunkedOptions,
-    authUrl: text('backup_swift_auth_url', { help: "Swift's own login: http://host:port/auth/v1.0." }),
-    user: text('backup_swift_user', { help: 'account:user.' }),
-    key: secret('backup_swift_key', { help: "The user's key." }),
-    container: text('backup_swift_container', {
-      default: 'volumebackups',
-      help: 'Container of backups that ask for none.',
-    }),
-    objectBytes: integer('backup_swift_object_size', {
-      default: 50 * MiB,
-      min: 512,
-      help: 'Most bytes of a volume in one object; a multiple of backup_swift_block_size.',
-    }),
-    blockBytes: integer('backup_swift_block_size', {
-      default: 32_768,
-      min: 512,
-      help: 'Bytes by which changes are tracked for incremental backups.',
-    }),
-  },
+  options: swiftBackupOptions,
   create: (settings, host) =>
     chunkedBackupDriver(new SwiftBlobStore(settings, host.availabilityZone), settings),
 })

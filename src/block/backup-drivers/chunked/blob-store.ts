@@ -15,6 +15,11 @@ export interface BlobStore extends AsyncDisposable {
   readonly blockBytes: number
   /** Blobs of one backup that can be moved beside each other. */
   readonly lanes: number
+  /**
+   * How often a blob is written when the failure may pass, and the pause before the second time; it doubles with each.
+   * Absent for stores that try again themselves.
+   */
+  readonly retries?: { readonly attempts: number; readonly pauseMs: number }
   /** @throws Misconfigured, BackendError */
   start(call: Call): Promise<void>
   /** @throws Invalid for a container that cannot be */

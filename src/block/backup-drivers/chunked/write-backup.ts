@@ -1,12 +1,13 @@
 import { readStream } from '@emberglass/iscsi/device'
-import { type Bytes, MiB } from '../../../kernel/bytes.ts'
-import { Invalid } from '../../../kernel/errors.ts'
+import { type Bytes, MiB, watchBytes } from '../../../kernel/bytes.ts'
+import { sleep } from '../../../kernel/call.ts'
+import { BackendError, Invalid } from '../../../kernel/errors.ts'
 import type { BackupCall, BackupResult, BackupSource, NewBackup } from '../../backup-driver.ts'
 import { KnownZeroes } from './allocation.ts'
 import type { BlobContainer, BlobStore } from './blob-store.ts'
 import { BlockDigests } from './block-digests.ts'
 import { changedParts, differingParts } from './changes.ts'
-import { checksummed, compressed, compressionOf, shrinks } from './codec.ts'
+import { type Compression, checksummed, compressed, compressionOf, shrinks } from './codec.ts'
 import { type ObjectEntry, objectName, writeMetadata, writeSha256File } from './documents.ts'
 import { type Chunk, chunksOf, geometryOf, geometryOfIncrement } from './geometry.ts'
 import { hashThreads } from './hash-threads.ts'
@@ -84,12 +85,19 @@ class ObjectWriter {
       this.#advance(chunk.length)
       return
     }
-    const source = hashThreads.hashed(
-      this.#read(chunk, call, (bytes) => this.#advance(bytes)),
-      'sha256',
-      blockBytes,
-      (digests) => this.digests.set(firstBlock, digests),
-    )
+    let told = 0
+    const source = () => {
+      let read = 0
+      const onRead = (bytes: number) => {
+        read += bytes
+        if (read <= told) return // read a second time
+        this.#advance(read - told)
+        told = read
+      }
+      return hashThreads.hashed(this.#read(chunk, call, onRead), 'sha256', blockBytes, (digests) =>
+        this.digests.set(firstBlock, digests),
+      )
+    }
     await this.#writeObject(name, chunk, source, call)
   }
 
@@ -114,32 +122,53 @@ class ObjectWriter {
       for await (const _ of hashed) call.signal.throwIfAborted()
     }
     for (const part of differingParts(chunk, this.digests, parent)) {
-      await this.#writeObject(
-        this.#nextName(),
-        part,
-        this.#read(part, call, () => {}),
-        call,
-      )
+      await this.#writeObject(this.#nextName(), part, () => this.#read(part, call, () => {}), call)
     }
     this.#advance(chunk.length)
   }
 
-  async #writeObject(name: string, part: Chunk, source: Bytes, call: BackupCall): Promise<void> {
-    const { container, compression, source: volume } = this.#context
+  /** @param source the part's bytes, which are read again when the target fails and that may pass */
+  async #writeObject(name: string, part: Chunk, source: () => Bytes, call: BackupCall): Promise<void> {
+    const { compression, source: volume, store } = this.#context
     const wanted = compressionOf(compression)
     const shrinking = wanted !== 'none' && (await shrinks(volume.device, part.offset, part.length, call))
+    const used = shrinking ? wanted : 'none'
+    const { attempts = 1, pauseMs = 0 } = store.retries ?? {}
+    for (let attempt = 1; ; attempt++) {
+      const bytes = watchBytes(source())
+      try {
+        const digests = await this.#putObject(name, bytes.bytes, used, part.length, call)
+        this.#written({ name, ...part, compression: shrinking ? compression : 'none', ...digests })
+        return
+      } catch (error) {
+        const mayPass = error instanceof BackendError && error.retryAfterMs !== undefined
+        if (!mayPass || attempt >= attempts || bytes.threw(error)) throw error
+        call.log.warn({ object: name, attempt, error: error.message }, 'an object will be written again')
+        await sleep(pauseMs * 2 ** (attempt - 1), call.signal)
+      }
+    }
+  }
+
+  async #putObject(
+    name: string,
+    source: Bytes,
+    compression: Compression,
+    length: number,
+    call: BackupCall,
+  ): Promise<{ md5: string; storedCrc32: string | undefined }> {
     let md5 = ''
     const hashed = hashThreads.hashed(source, 'md5', Number.POSITIVE_INFINITY, (digests) => {
       md5 = Buffer.from(digests).toString('hex')
     })
     let storedCrc32: string | undefined
-    const stored = shrinking
-      ? checksummed(compressed(hashed, wanted, part.length), (hex) => {
-          storedCrc32 = hex
-        })
-      : hashed // its MD5 is that of what is stored
-    await container.put(name, stored, call)
-    this.#written({ name, ...part, compression: shrinking ? compression : 'none', md5, storedCrc32 })
+    const stored =
+      compression === 'none'
+        ? hashed // its MD5 is that of what is stored
+        : checksummed(compressed(hashed, compression, length), (hex) => {
+            storedCrc32 = hex
+          })
+    await this.#context.container.put(name, stored, call)
+    return { md5, storedCrc32 }
   }
 
   async *#read(part: Chunk, call: BackupCall, onRead: (bytes: number) => void): Bytes {
