@@ -115,7 +115,14 @@ for (const productVersion of ['3.2.5.0', '3.3.0.0']) {
         (await edf.ok('GET', `/app_instances${filter}${query}`)).map((item: Json) => item.name)
       assert.deepEqual(await names('&sort=-name&limit=2'), ['list-4', 'list-3'])
       assert.deepEqual(await names('&admin_state=offline'), [])
-      assert.equal((await edf.ok('GET', '/app_instances?name=list-3'))[0].name, 'list-3')
+      // Flocker's way, then the example of the array's own schema, as PowerShell sends it and as Python does.
+      for (const query of ['name=list-3', 'filter=name=list-3', 'filter=name%3Dlist-3']) {
+        const found = await edf.ok('GET', `/app_instances?${query}`)
+        assert.deepEqual(
+          found.map((item: Json) => item.name),
+          ['list-3'],
+        )
+      }
       await edf.refused(400, 'InvalidRequestError', 'GET', '/app_instances?filter=nonsense')
       await edf.refused(422, 'ValidationFailedError', 'GET', '/app_instances?limit=many')
     })

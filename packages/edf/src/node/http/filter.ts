@@ -11,7 +11,9 @@ export interface Filter {
 
 /**
  * The resource query language of `filter=`: `match(name,<regular expression>)`, `eq`, `ne`, `gt`, `ge`, `lt`, `le`,
- * `in(name,(a,b))`, `and(…)`, `or(…)`, `not(…)`. (EDF API specification, section 1.8.)
+ * `in(name,(a,b))`, `out`, `contains`, `excludes`, `and(…)`, `or(…)`, `not(…)`; and the short forms `name=foo` (the
+ * array's own example), `size=gt=5`, `size>5`, `a&b`, `a|b`, `(a|b)&c`. (EDF API specification, section 1.8;
+ * github.com/persvr/rql for the language.)
  * @throws ApiError 400 for anything else
  */
 export function parseFilter(text: string): Filter {
@@ -30,23 +32,57 @@ const comparisons: Readonly<Record<string, (difference: number) => boolean>> = {
 }
 
 function parseExpression(text: string, names: Set<string>, depth: number): Test {
-  const shape = /^(\w+)\((.*)\)$/s.exec(text)
-  if (shape === null || depth > 8) throw unknownFilter(text)
-  const [, operator = '', inner = ''] = shape
-  if (operator === 'and' || operator === 'or') {
-    const tests = splitArguments(inner).map((part) => parseExpression(part, names, depth + 1))
-    return operator === 'and'
-      ? (attributes) => tests.every((test) => test(attributes))
-      : (attributes) => tests.some((test) => test(attributes))
-  }
+  if (depth > 8) throw unknownFilter(text)
+  const parts = (list: readonly string[]) => list.map((part) => parseExpression(part, names, depth + 1))
+  const alternatives = splitOutside(text, '|')
+  if (alternatives.length > 1) return any(parts(alternatives))
+  const conditions = splitOutside(text, '&')
+  if (conditions.length > 1) return all(parts(conditions))
+  const call = /^(\w*)\((.*)\)$/s.exec(text)
+  if (call === null) return parseShortForm(text, names)
+  const [, operator = '', inner = ''] = call
+  if (operator === '') return parseExpression(inner.trim(), names, depth + 1)
+  if (operator === 'and') return all(parts(splitOutside(inner, ',')))
+  if (operator === 'or') return any(parts(splitOutside(inner, ',')))
   if (operator === 'not') {
     const test = parseExpression(inner.trim(), names, depth + 1)
     return (attributes) => !test(attributes)
   }
   const comma = inner.indexOf(',')
   if (comma < 0) throw unknownFilter(text)
-  const name = inner.slice(0, comma).trim()
-  const value = inner.slice(comma + 1)
+  return compare(text, operator, inner.slice(0, comma).trim(), inner.slice(comma + 1), names)
+}
+
+const all =
+  (tests: readonly Test[]): Test =>
+  (attributes) =>
+    tests.every((test) => test(attributes))
+
+const any =
+  (tests: readonly Test[]): Test =>
+  (attributes) =>
+    tests.some((test) => test(attributes))
+
+const signs: Readonly<Record<string, string>> = {
+  '=': 'eq',
+  '==': 'eq',
+  '!=': 'ne',
+  '>': 'gt',
+  '>=': 'ge',
+  '<': 'lt',
+  '<=': 'le',
+}
+
+/** `name=foo`, `size=gt=5`, `size>5`. */
+function parseShortForm(text: string, names: Set<string>): Test {
+  const [, name = '', word, sign = '', value = ''] =
+    /^([\w.]+)(?:=(\w+)=(?!=)|([!<>=]=?))(.*)$/s.exec(text) ?? []
+  const operator = word ?? signs[sign]
+  if (operator === undefined) throw unknownFilter(text)
+  return compare(text, operator, name, value, names)
+}
+
+function compare(text: string, operator: string, name: string, value: string, names: Set<string>): Test {
   names.add(name)
   if (operator === 'match') {
     const matches = compilePattern(value)
@@ -54,19 +90,22 @@ function parseExpression(text: string, names: Set<string>, depth: number): Test 
   }
   if (operator === 'eq') return (attributes) => equals(attributes(name), value)
   if (operator === 'ne') return (attributes) => !equals(attributes(name), value)
-  if (operator === 'in') {
+  if (operator === 'contains') return (attributes) => contains(attributes(name), value)
+  if (operator === 'excludes') return (attributes) => !contains(attributes(name), value)
+  if (operator === 'in' || operator === 'out') {
     const list = /^\s*\((.*)\)\s*$/s.exec(value)
     if (list === null) throw unknownFilter(text)
     const values = (list[1] ?? '').split(',').map((item) => item.trim())
-    return (attributes) => values.some((item) => equals(attributes(name), item))
+    const wanted = operator === 'in'
+    return (attributes) => values.some((item) => equals(attributes(name), item)) === wanted
   }
   const comparison = comparisons[operator]
   if (comparison === undefined) throw unknownFilter(text)
   return (attributes) => comparison(compareValues(attributes(name), value.trim()))
 }
 
-/** Splits at the commas that stand outside of parentheses. */
-function splitArguments(text: string): string[] {
+/** Splits at the separators that stand outside of parentheses. */
+function splitOutside(text: string, separator: ',' | '|' | '&'): string[] {
   const parts: string[] = []
   let depth = 0
   let start = 0
@@ -74,7 +113,7 @@ function splitArguments(text: string): string[] {
     const character = text[index]
     if (character === '(') depth++
     else if (character === ')') depth--
-    else if (character === ',' && depth === 0) {
+    else if (character === separator && depth === 0) {
       parts.push(text.slice(start, index).trim())
       start = index + 1
     }
@@ -115,6 +154,11 @@ function compilePattern(pattern: string): (value: string) => boolean {
 function equals(value: unknown, text: string): boolean {
   if (typeof value === 'number') return value === Number(text)
   return String(value ?? '') === text
+}
+
+/** Of a list a member, of a text a part. */
+function contains(value: unknown, text: string): boolean {
+  return Array.isArray(value) ? value.some((item) => equals(item, text)) : String(value ?? '').includes(text)
 }
 
 /** Numbers by value, everything else as text. Negative, zero or positive. */
