@@ -83,6 +83,7 @@ export function validator<Schema extends TSchema>(schema: Schema): Validator<Sta
 
 interface SchemaNode {
   readonly description?: string
+  readonly anyOf?: readonly SchemaNode[]
   readonly properties?: Readonly<Record<string, SchemaNode>>
   readonly integerRange?: readonly [number, number]
 }
@@ -152,7 +153,23 @@ function describe(schema: TSchema, value: unknown, errors: readonly SchemaError[
     }
     return `An invalid '${name}' value was provided. ${wireText(part)} is not of type 'string'`
   }
-  return invalidField(name, part, node?.description ?? error.message).message
+  return invalidField(name, part, reasonOf(node, error)).message
+}
+
+/** Upstream's words, which are those of Python's jsonschema, for what a value does not satisfy. */
+const reasons: Readonly<Record<string, string>> = {
+  anyOf: 'is not valid under any of the given schemas',
+  minLength: 'is too short',
+  maxLength: 'is too long',
+  minProperties: 'does not have enough properties',
+}
+
+/** What is wrong: as the schema says it, or the alternative of it that says something. */
+function reasonOf(node: SchemaNode | undefined, error: SchemaError): string {
+  const described = [node, ...(node?.anyOf ?? [])].find((each) => each?.description !== undefined)
+  if (described?.description !== undefined) return described.description
+  if (error.keyword === 'type' && 'type' in error.params) return `is not of type '${error.params.type}'`
+  return reasons[error.keyword] ?? error.message
 }
 
 function fieldOf(instancePath: string): string | undefined {
