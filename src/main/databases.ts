@@ -1,6 +1,7 @@
-import type { Kysely } from 'kysely'
+import { type Kysely, sql } from 'kysely'
 import { type Database, openDatabase } from '../kernel/db/database.ts'
 import { migrate } from '../kernel/db/migrate.ts'
+import { Misconfigured, messageOf } from '../kernel/errors.ts'
 import type { JobQueue, JobTables } from '../kernel/jobs/job-queue.ts'
 import { jobMigrations } from '../kernel/jobs/migrations.ts'
 import { openJobQueue } from '../kernel/jobs/open-job-queue.ts'
@@ -29,7 +30,7 @@ export class Databases implements AsyncDisposable {
     this.#log = log
   }
 
-  /** @throws Misconfigured for a kind of database that is not supported */
+  /** @throws Misconfigured for a kind of database that is not supported, and for one that cannot be used */
   open(url: string): Promise<SharedDatabase> {
     const known = this.#open.get(url)
     if (known !== undefined) return known
@@ -41,6 +42,7 @@ export class Databases implements AsyncDisposable {
   async #openNew(url: string): Promise<SharedDatabase> {
     const database = await openDatabase<JobTables>(url)
     this.#closers.push(() => database[Symbol.asyncDispose]())
+    await checkUsable(database)
     await migrate(database.kysely, 'jobs', jobMigrations)
     const locks = await openLocks({ database, log: this.#log.child({ part: 'locks' }) })
     this.#closers.push(() => locks[Symbol.asyncDispose]())
@@ -61,5 +63,15 @@ export class Databases implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const close of this.#closers.toReversed()) await close()
+  }
+}
+
+/** @throws Misconfigured that names the database, but not the password in its URL */
+async function checkUsable({ kysely, url }: Database<JobTables>): Promise<void> {
+  try {
+    await sql`select 1`.execute(kysely)
+  } catch (cause) {
+    const shown = url.replace(/(\/\/[^:@]*):.*@/, '$1:•••@').replace(/(password=)[^&]*/, '$1•••')
+    throw new Misconfigured(`The database ${shown} cannot be used: ${messageOf(cause)}`, { cause })
   }
 }

@@ -94,12 +94,8 @@ async function loadSecrets(
   writePrivate: (name: string, text: string) => Promise<void>,
 ): Promise<{ secrets: GeneratedSecrets; instanceId: string }> {
   const names = ['adminPassword', 'servicePassword', 'edfPassword', 'instanceId'] as const
-  let known: Partial<Record<(typeof names)[number], string>> = {}
-  try {
-    known = JSON.parse(await readFile(join(path, 'secrets.json'), 'utf8'))
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
-  }
+  const file = join(path, 'secrets.json')
+  const known: Partial<Record<(typeof names)[number], string>> = await readJsonObject(file)
   const missing = names.filter((name) => typeof known[name] !== 'string')
   if (missing.length > 0) {
     for (const name of missing) {
@@ -114,4 +110,22 @@ async function loadSecrets(
     edfPassword: new Secret(known.edfPassword ?? ''),
   }
   return { secrets, instanceId: known.instanceId ?? '' }
+}
+
+/** @returns an empty object when there is no such file @throws Misconfigured that tells nothing of its contents */
+async function readJsonObject(file: string): Promise<object> {
+  let text: string
+  try {
+    text = await readFile(file, 'utf8')
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return {}
+    throw error
+  }
+  try {
+    const parsed: unknown = JSON.parse(text)
+    if (typeof parsed === 'object' && parsed !== null) return parsed
+  } catch {
+    // said below: the parser's own message quotes what it has read
+  }
+  throw new Misconfigured(`${file} is damaged: it holds no JSON object.`)
 }
