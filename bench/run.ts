@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: what Emberglass reaches on this machine, beside what bounds it or a peer, in one run.
- * `npm run bench -- start data images iscsi memory requests pages array` picks parts; BENCH_MIB sets the size of the image,
+ * `npm run bench -- start data images iscsi memory requests pages array store` picks parts; BENCH_MIB sets the size of the image,
  * BENCH_VOLUMES the length of the array's list.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -15,6 +15,7 @@ import { benchIscsi } from './iscsi.ts'
 import { benchPages } from './pages.ts'
 import { benchRequests } from './requests.ts'
 import { printTable, timed } from './table.ts'
+import { benchThinStore } from './thin-store.ts'
 
 const parts = process.argv.slice(2)
 const wanted = (part: string) => parts.length === 0 || parts.includes(part)
@@ -51,6 +52,10 @@ try {
     ])
   }
   if (wanted('array')) printTable('Array', await benchArray(join(directory, 'array'), volumes))
+  if (wanted('store')) {
+    const tables = await benchThinStore(directory, Math.min(mebibytes, 512))
+    for (const [title, rows] of tables) printTable(title, rows)
+  }
   if (wanted('data')) printTable('Data', await benchData(instance, directory, mebibytes))
   if (wanted('images')) printTable('Images', await benchImages(directory, mebibytes))
   if (wanted('iscsi')) printTable('iSCSI', await benchIscsi(instance))

@@ -1,27 +1,16 @@
-/**
- * What the EDF node's thin store reaches below the iSCSI target, beside `dd` on the same filesystem in the same run:
- *
- *   node --conditions=source bench/thin-store.ts [MiB]
- *
- * BENCH_DIR chooses the filesystem. Reads come from the page cache; a first write is one into fresh holes.
- */
 import { execFile } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { ThinStore } from '../packages/edf/src/node/store/thin-store.ts'
 import type { ThinVolume } from '../packages/edf/src/node/store/thin-volume.ts'
-import { median, megabytesPerSecond, printTable, type Row, timed } from './table.ts'
+import { median, megabytesPerSecond, type Row, timed } from './table.ts'
 
 const run = promisify(execFile)
 const CALL = { signal: new AbortController().signal }
 const MIB = 1024 * 1024
 const BLOCK = 4096
 const QUEUE = 4
-const mebibytes = Number(process.argv[2] ?? 512)
-const bytes = mebibytes * MIB
-const directory = await mkdtemp(join(process.env['BENCH_DIR'] ?? tmpdir(), 'emberglass-bench-'))
 let state = 1
 
 function random(below: number): number {
@@ -31,6 +20,7 @@ function random(below: number): number {
 
 /** Goes through the volume in pieces, several at a time. @returns MB/s */
 async function sequential(volume: ThinVolume, how: 'read' | 'write', pieceBytes: number): Promise<number> {
+  const bytes = volume.sizeBytes
   let next = 0
   const worker = async (): Promise<void> => {
     const buffer = new Uint8Array(pieceBytes).fill(7)
@@ -49,7 +39,7 @@ async function scattered(volume: ThinVolume, how: 'read' | 'write', count: numbe
   const buffer = new Uint8Array(BLOCK).fill(3)
   const ms = await timed(async () => {
     for (let at = 0; at < count; at++) {
-      const offset = random(bytes / BLOCK) * BLOCK
+      const offset = random(volume.sizeBytes / BLOCK) * BLOCK
       const done = how === 'read' ? volume.read(offset, buffer, CALL) : volume.write(offset, buffer, CALL)
       if (done !== undefined) await done
     }
@@ -57,10 +47,10 @@ async function scattered(volume: ThinVolume, how: 'read' | 'write', count: numbe
   return count / (ms / 1e3)
 }
 
-async function dd(...operands: string[]): Promise<number> {
+async function dd(bytes: number, ...operands: string[]): Promise<number> {
   return megabytesPerSecond(
     bytes,
-    await timed(() => run('dd', ['bs=1M', `count=${mebibytes}`, 'status=none', ...operands])),
+    await timed(() => run('dd', ['bs=1M', `count=${bytes / MIB}`, 'status=none', ...operands])),
   )
 }
 
@@ -68,7 +58,8 @@ function against(what: string, ours: number, peer: number): Row {
   return { what, ours: `${ours.toFixed(0)} MB/s`, peer: `dd ${peer.toFixed(0)} MB/s`, ratio: ours / peer }
 }
 
-async function throughput(volume: ThinVolume): Promise<Row[]> {
+async function throughput(volume: ThinVolume, directory: string): Promise<Row[]> {
+  const bytes = volume.sizeBytes
   const file = join(directory, 'dd.raw')
   const durably = async (): Promise<number> => {
     const ms = await timed(async () => {
@@ -77,12 +68,12 @@ async function throughput(volume: ThinVolume): Promise<Row[]> {
     })
     return megabytesPerSecond(bytes, ms)
   }
-  const ddDurably = await dd('if=/dev/zero', `of=${file}`, 'conv=fdatasync')
+  const ddDurably = await dd(bytes, 'if=/dev/zero', `of=${file}`, 'conv=fdatasync')
   const rows = [against('first write, 1 MiB, then flush', await durably(), ddDurably)]
-  const ddOver = await dd('if=/dev/zero', `of=${file}`, 'conv=notrunc')
+  const ddOver = await dd(bytes, 'if=/dev/zero', `of=${file}`, 'conv=notrunc')
   rows.push(against('write again, 1 MiB', await sequential(volume, 'write', MIB), ddOver))
   rows.push(against('write again, 64 KiB', await sequential(volume, 'write', 64 * 1024), ddOver))
-  const ddRead = await dd(`if=${file}`, 'of=/dev/null')
+  const ddRead = await dd(bytes, `if=${file}`, 'of=/dev/null')
   rows.push(against('read, 1 MiB', await sequential(volume, 'read', MIB), ddRead))
   rows.push(against('read, 64 KiB', await sequential(volume, 'read', 64 * 1024), ddRead))
   await rm(file)
@@ -132,13 +123,19 @@ async function management(store: ThinStore): Promise<Row[]> {
   ]
 }
 
-try {
-  await using store = await ThinStore.open({ directory: join(directory, 'store') })
-  await store.create('volume', bytes)
+/**
+ * What the EDF node's thin store reaches below the iSCSI target, beside `dd` on the same filesystem in the same run. Reads
+ * come from the page cache; a first write is one into fresh holes.
+ * @param directory that is there
+ * @returns tables by their titles
+ */
+export async function benchThinStore(directory: string, mebibytes: number): Promise<[string, Row[]][]> {
+  await using store = await ThinStore.open({ directory: join(directory, 'thin-store') })
+  await store.create('volume', mebibytes * MIB)
   await using volume = await store.open('volume')
-  printTable('Thin store: throughput', await throughput(volume))
-  printTable('Thin store: chain of snapshots', await chain(store, volume))
-  printTable('Thin store: management', await management(store))
-} finally {
-  await rm(directory, { recursive: true })
+  return [
+    ['Thin store: throughput', await throughput(volume, directory)],
+    ['Thin store: chain of snapshots', await chain(store, volume)],
+    ['Thin store: management', await management(store)],
+  ]
 }
