@@ -64,6 +64,20 @@ export class AlertLog {
     return this.list(tenant).find((alert) => alert.uuid === uuid)
   }
 
+  /** Those whose last change was not sent to the monitoring destination yet, the oldest first. */
+  untold(limit: number): Alert[] {
+    // What began and ended unseen is of no interest any more.
+    this.#database.run('UPDATE alert SET told = 2 WHERE told = 0 AND cleared = 1')
+    return this.#database
+      .all<AlertRow>('SELECT * FROM alert WHERE told <= cleared ORDER BY seq LIMIT ?', limit)
+      .map(view)
+  }
+
+  /** It was sent, as it was then. */
+  told({ uuid, cleared }: Pick<Alert, 'uuid' | 'cleared'>): void {
+    this.#database.run('UPDATE alert SET told = ? WHERE uuid = ?', cleared ? 2 : 1, uuid)
+  }
+
   setCleared(uuid: string, cleared: boolean): void {
     this.#database.run('UPDATE OR IGNORE alert SET cleared = ? WHERE uuid = ?', cleared ? 1 : 0, uuid)
   }

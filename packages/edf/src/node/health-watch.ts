@@ -6,27 +6,38 @@ const intervalMs = 30_000
 /** Share of the capacity that is free, below which it is low. */
 const lowShare = 0.05
 
-export type Watched = Pick<NodeContext, 'alerts' | 'database' | 'exports' | 'store'>
+type Watched = Pick<NodeContext, 'alerts' | 'database' | 'exports' | 'store'>
 
-/** Looks at the node's health now and then, and keeps the alerts in line. @returns ends the watch */
-export function startHealthWatch(
-  node: Watched & Pick<NodeContext, 'unfinished'>,
-  onFailure: (error: unknown) => void,
-): () => void {
-  const timer = setInterval(() => {
+/** Looks at the node's health now and then, and keeps the alerts in line. */
+export class HealthWatch {
+  readonly #node: Watched & Pick<NodeContext, 'unfinished'>
+  readonly #failed: (error: unknown) => void
+  readonly #timer: NodeJS.Timeout
+
+  constructor(node: Watched & Pick<NodeContext, 'unfinished'>, failed: (error: unknown) => void) {
+    this.#node = node
+    this.#failed = failed
+    this.#timer = setInterval(() => this.look(), intervalMs)
+    this.#timer.unref()
+  }
+
+  /** Looks now: something is known to have changed. */
+  look(): void {
     try {
-      void node.unfinished.retry()
-      checkHealth(node)
+      void this.#node.unfinished.retry()
+      checkHealth(this.#node)
     } catch (error) {
-      onFailure(error)
+      this.#failed(error)
     }
-  }, intervalMs)
-  timer.unref()
-  return () => clearInterval(timer)
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+  }
 }
 
 /** Raises an alert for whatever is wrong, and settles those whose reason has gone. Repeats safely. */
-export function checkHealth(node: Watched): void {
+function checkHealth(node: Watched): void {
   node.database.transaction(() => {
     checkTargets(node)
     checkCapacity(node)

@@ -183,6 +183,12 @@ test('while no copy can be reached I/O gets medium errors and REST 503; when one
   await rename(lost, `${lost}-away`)
   const gone = await until(edf, path, ({ op_state }) => op_state === 'unavailable')
   assert.equal(gone.health, 'critical')
+  const alert = (wanted: string, isCleared: boolean) =>
+    until(edf, '/alerts', (alerts) =>
+      alerts.some(({ code, cleared }: Json) => code === wanted && cleared === isCleared),
+    )
+  await alert('MEDIUM_FAILED', false)
+  await alert('REPLICAS_DEGRADED', false)
   const isMediumError = (asc: number) => (error: unknown) =>
     error instanceof ScsiError && error.senseKey === 3 && error.asc === asc
   await assert.rejects(readBytes(disk, 0, 4096, cancel), isMediumError(0x11))
@@ -193,6 +199,7 @@ test('while no copy can be reached I/O gets medium errors and REST 503; when one
   assert.equal((await volume(edf, 'elsewhere', { replica_count: 1 })).health, 'ok')
   await rename(`${lost}-away`, lost)
   await until(edf, path, ({ health }) => health === 'ok')
+  await alert('MEDIUM_FAILED', true)
   assert.equal((await readBytes(disk, mib - 4096, 4096, cancel))[0], 1)
   await disk.write(0, Buffer.alloc(4096, 2), cancel)
   await edf.ok('POST', '/app_instances', clone)

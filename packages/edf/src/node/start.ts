@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path'
 import { IscsiServer } from '@emberglass/iscsi/target'
 import { swVersionPattern } from '../versions.ts'
 import { AlertLog } from './alert-log.ts'
+import { AlertSender } from './alert-sender.ts'
 import { auditEvent } from './audit.ts'
 import { loadCertificate } from './certificate.ts'
 import type { NodeContext, Portal, SystemIdentity } from './context.ts'
@@ -16,7 +17,7 @@ import { Database } from './database/database.ts'
 import { EdfNodeStartError, errorCode, messageOf } from './errors.ts'
 import { EventLog } from './event-log.ts'
 import { type EdfNodeEvent, printEvent } from './events.ts'
-import { startHealthWatch } from './health-watch.ts'
+import { HealthWatch } from './health-watch.ts'
 import { RestListener } from './http/listener.ts'
 import { RestServer } from './http/server.ts'
 import { checkLdapServers, type LdapServer } from './ldap-directory.ts'
@@ -325,12 +326,18 @@ function startHousekeeping(context: NodeContext, report: (event: EdfNodeEvent) =
   const failed = (during: string) => (error: unknown) => report({ kind: 'failure', during, error })
   context.meters.start()
   const scheduler = new SnapshotScheduler(context, failed('the schedule of snapshots'))
-  const mediaWatch = new MediaWatch(context.store, failed('the look at the data directories'))
-  const stopWatch = startHealthWatch(context, failed('the look at the health'))
+  const health = new HealthWatch(context, failed('the look at the health'))
+  const mediaWatch = new MediaWatch(
+    context.store,
+    () => health.look(),
+    failed('the look at the data directories'),
+  )
+  const sender = new AlertSender(context.database, context.alerts, failed('the sending of alerts'))
   return async () => {
     context.meters.stop()
-    stopWatch()
+    health.stop()
     await mediaWatch.stop()
+    await sender.close()
     await scheduler.stop()
   }
 }

@@ -22,7 +22,7 @@ export const SnmpUser = Type.Object({
   security_level: Type.Optional(Type.Enum(['none', 'auth_only', 'auth_encr'])),
 })
 
-/** Where alerts would be sent. */
+/** Where alerts are sent. */
 export const MonitoringDestination = Type.Object({
   type: Type.Optional(Type.Enum(['syslog', 'http_post', 'tcp_socket'])),
   host: Type.Optional(Type.String()),
@@ -30,7 +30,7 @@ export const MonitoringDestination = Type.Object({
   facility: Type.Optional(Type.String({ pattern: '^Local[0-7]$' })),
 })
 
-/** Whether alerts would be sent. */
+/** Whether alerts are sent. */
 export const MonitoringPolicy = Type.Object({
   enabled: Type.Optional(Type.Boolean()),
   destinations: Type.Optional(Type.Array(Type.String())),

@@ -136,4 +136,9 @@ export const migrations: readonly string[] = [
   `
   CREATE INDEX app_instance_page ON app_instance (tenant, state);
   `,
+  `
+  ALTER TABLE alert ADD COLUMN told INTEGER NOT NULL DEFAULT 0;
+  UPDATE alert SET told = 2;
+  CREATE INDEX alert_untold ON alert (seq) WHERE told <= cleared;
+  `,
 ]

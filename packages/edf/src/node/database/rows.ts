@@ -178,4 +178,6 @@ export interface AlertRow {
   last_seen: string
   repeat_count: number
   cleared: number
+  /** What was sent to the monitoring destination: 1 that it was raised, 2 that it is over. */
+  told: number
 }

@@ -7,12 +7,15 @@ const intervalMs = 3000
 /** Notices media that go missing, and takes them in when they are back. */
 export class MediaWatch {
   readonly #store: ReplicatedStore
+  readonly #changed: () => void
   readonly #failed: (error: unknown) => void
   readonly #timer: NodeJS.Timeout
   #looking: Promise<void> | undefined
 
-  constructor(store: ReplicatedStore, failed: (error: unknown) => void) {
+  /** @param changed is told when a medium has gone or come back */
+  constructor(store: ReplicatedStore, changed: () => void, failed: (error: unknown) => void) {
     this.#store = store
+    this.#changed = changed
     this.#failed = failed
     this.#timer = setInterval(() => void this.look(), intervalMs)
     this.#timer.unref()
@@ -43,10 +46,12 @@ export class MediaWatch {
 
   async #lookAt(medium: Medium): Promise<void> {
     const problem = medium.problem()
+    const wasThere = medium.store !== undefined
     if (medium.store !== undefined) {
       if (problem !== undefined) await this.#store.expel(medium, problem)
     } else if (problem === undefined) {
       await this.#store.admit(medium).catch((error: unknown) => medium.fail(String(error)))
     } else medium.failure = problem
+    if (wasThere !== (medium.store !== undefined)) this.#changed()
   }
 }

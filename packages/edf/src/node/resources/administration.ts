@@ -7,6 +7,7 @@ import {
   StartUpgrade,
 } from '../../schemas/administration.ts'
 import { apiVersions } from '../../versions.ts'
+import { destinationPath, policyPath } from '../alert-sender.ts'
 import type { NodeContext } from '../context.ts'
 import { conflict, invalidRequest, notFound, validationFailed } from '../errors.ts'
 import { listOf } from '../http/list.ts'
@@ -16,8 +17,8 @@ import { readSetting, writeSetting } from './settings.ts'
 type Values = Readonly<Record<string, unknown>>
 
 /**
- * What administrators of an array set up once: initial configuration, upgrades, SNMP, where alerts go. The node keeps
- * these settings and does nothing by them. (EDF API specification, sections 2.16 and 2.23.)
+ * What administrators of an array set up once: initial configuration, upgrades, SNMP, where alerts go. Of these settings
+ * the node heeds those of alerts alone. (EDF API specification, sections 2.16 and 2.23.)
  */
 export function administrationRoutes(node: NodeContext): Route[] {
   return [
@@ -74,28 +75,20 @@ export function administrationRoutes(node: NodeContext): Route[] {
       users: snmpUsers(node).map(hideSecrets),
     })),
     ...snmpUserRoutes(node),
-    ...singletonRoutes(
-      node,
-      '/monitoring/destinations/default',
-      'where alerts are to go',
-      MonitoringDestination,
-      () => ({
-        name: 'default',
-        type: 'syslog',
-        host: '',
-        port: 514,
-        last_msg_ts: '',
-        op_state: 'init',
-        facility: 'Local0',
-      }),
-    ),
-    ...singletonRoutes(
-      node,
-      '/monitoring/policies/default',
-      'whether alerts are to be sent',
-      MonitoringPolicy,
-      () => ({ name: 'default', enabled: false, destinations: [] }),
-    ),
+    ...singletonRoutes(node, destinationPath, 'where alerts go', MonitoringDestination, () => ({
+      name: 'default',
+      type: 'syslog',
+      host: '',
+      port: 514,
+      last_msg_ts: '',
+      op_state: 'init',
+      facility: 'Local0',
+    })),
+    ...singletonRoutes(node, policyPath, 'whether alerts are sent', MonitoringPolicy, () => ({
+      name: 'default',
+      enabled: false,
+      destinations: [],
+    })),
     {
       method: 'GET',
       path: '/monitoring/alerts',
