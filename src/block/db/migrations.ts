@@ -6,6 +6,7 @@ import * as groupsTransfersMigration from './migrations/0020-groups-transfers-mi
 import * as backups from './migrations/0040-backups.ts'
 import * as totalsOfVolumes from './migrations/0050-totals-of-volumes.ts'
 import * as rarerPagesOfVolumes from './migrations/0051-rarer-pages-of-volumes.ts'
+import * as totalsByHost from './migrations/0052-totals-by-host.ts'
 
 /** The block storage service's tables. Owner name for `migrate`: `block`. */
 export const blockMigrations: Migrations = {
@@ -16,4 +17,5 @@ export const blockMigrations: Migrations = {
   '0040-backups': backups,
   '0050-totals-of-volumes': totalsOfVolumes,
   '0051-rarer-pages-of-volumes': rarerPagesOfVolumes,
+  '0052-totals-by-host': totalsByHost,
 }

@@ -26,6 +26,7 @@ export interface BlockTables {
   volume_transfers: VolumeTransfersTable
   volume_image_cache: VolumeImageCacheTable
   volume_totals: VolumeTotalsTable
+  volume_host_totals: VolumeHostTotalsTable
   snapshot_totals: SnapshotTotalsTable
   volume_pairs: VolumePairsTable
 }
@@ -352,6 +353,16 @@ export interface VolumeTotalsTable {
   size_gib: number
   /** What extends under way will add. */
   growth_gib: number
+}
+
+/** What a project's volumes take of each pool; as `VolumeTotalsTable`. */
+export interface VolumeHostTotalsTable {
+  project_id: string
+  /** `host@backend#pool`. */
+  host: string
+  volumes: number
+  /** What the volumes may grow to. */
+  provisioned_gib: number
 }
 
 /** As `VolumeTotalsTable`. */

@@ -20,8 +20,8 @@ export async function poolCandidates(
 ): Promise<readonly PoolCandidate[]> {
   const pools = await block.backends.pools(signal)
   const used = await sql<{ host: string; size: number; count: number }>`
-    select host, sum(coalesce(pending_size_gib, size_gib)) as size, count(*) as count
-    from volumes where host is not null group by host`.execute(block.db)
+    select host, sum(provisioned_gib) as size, sum(volumes) as count
+    from volume_host_totals group by host`.execute(block.db)
   const byHost = new Map(used.rows.map((row) => [row.host, row]))
   const closed = await block.db
     .selectFrom('volume_services')

@@ -40,6 +40,20 @@ onEachEngine((engine) => {
       ],
     )
     assert.ok(kept.every((row) => Number(row.growth_gib) === 0))
+    await change(second, { host: 'elsewhere@first#p' })
+    await change(third, { host: null })
+    const placed = await db.selectFrom('volume_host_totals').selectAll().where('volumes', '<>', 0).execute()
+    const byHost = await db
+      .selectFrom('volumes')
+      .select(({ fn }) => ['project_id', 'host', fn.countAll<number>().as('volumes')])
+      .select(({ fn }) => fn.sum<number>(fn.coalesce('pending_size_gib', 'size_gib')).as('provisioned_gib'))
+      .where('host', 'is not', null)
+      .groupBy(['project_id', 'host'])
+      .execute()
+    const placements = (found: readonly (typeof placed)[number][]) =>
+      found.map((row) => key(row.project_id, row.host, row.volumes, row.provisioned_gib)).sort()
+    assert.equal(placed.length, 2)
+    assert.deepEqual(placements(placed), placements(byHost.map((row) => ({ ...row, host: row.host ?? '' }))))
     const pairs = await db
       .selectFrom('volume_pairs')
       .select(['pair_key', 'pair_value'])
