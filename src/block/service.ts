@@ -24,6 +24,7 @@ import { createConsistencyGroupType } from './group-types/queries.ts'
 import type { ImageService } from './image-service.ts'
 import { blockJobs } from './jobs.ts'
 import { purgeMessages } from './messages/queries.ts'
+import { notifyingAdministration } from './notifications/administration.ts'
 import { notifyingJobs } from './notifications/jobs.ts'
 import { notifyingOperations } from './notifications/operations.ts'
 import { blockOperations } from './operations.ts'
@@ -127,7 +128,7 @@ export async function createBlockService(options: BlockServiceOptions): Promise<
     tokens: options.tokens,
     settings,
     policy,
-    operations: notifyingOperations(block, blockOperations(block)),
+    operations: notifyingAdministration(block, host, notifyingOperations(block, blockOperations(block))),
   })
   /** One after the other, so that an older state never replaces a newer one. */
   let lastBeat: Promise<void> = Promise.resolve()

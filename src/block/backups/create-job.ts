@@ -4,11 +4,11 @@ import { defineJob, type Job, type JobDefinition } from '../../kernel/jobs/job-q
 import type { BackupDriver } from '../backup-driver.ts'
 import type { Block, BlockDb } from '../context.ts'
 import { actions, details, writeMessage } from '../messages/queries.ts'
+import { notifyBackup } from '../notifications/backups.ts'
 import { transitionSnapshot } from '../snapshots/queries.ts'
 import { findVolume, transitionVolume } from '../volumes/queries.ts'
 import { usableBackupHost } from './backup-service.ts'
 import type { CreateBackupPayload } from './create.ts'
-import { notifyBackup } from './notify.ts'
 import { Progress } from './progress.ts'
 import { type BackupRow, findBackup, requireStored, storedBackup, transitionBackup } from './queries.ts'
 import { keepMoment, openSource, removeMoment, removeTemporary } from './source.ts'
@@ -35,7 +35,7 @@ export function createBackupJob(block: Block): JobDefinition<CreateBackupPayload
       }
       const driver = await block.backups.ready(backup.handler, job.signal)
       await job.save({ begun: true })
-      notifyBackup(job.log, 'create.start', backup)
+      notifyBackup(block, 'create.start', backup)
       using wanted = whileWanted(job.signal, async () => {
         return (await findBackup(block.db, backup.id))?.status === 'creating'
       })
@@ -128,7 +128,7 @@ export function createBackupJob(block: Block): JobDefinition<CreateBackupPayload
       await keepMoment(block, backup, volume, call).catch((error: unknown) => {
         call.log.warn({ backupId: backup.id, error: messageOf(error) }, 'an older moment was left')
       })
-      notifyBackup(call.log, 'create.end', done)
+      notifyBackup(block, 'create.end', done)
       call.log.info({ backupId: backup.id, objects: result.objectCount }, 'backup created')
     }
   }

@@ -3,11 +3,11 @@ import { defineJob, type JobDefinition } from '../../kernel/jobs/job-queue.ts'
 import { type Block, enqueue } from '../context.ts'
 import { InvalidState } from '../errors.ts'
 import { actions, details, writeMessage } from '../messages/queries.ts'
+import { notifyBackup } from '../notifications/backups.ts'
 import type { BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
 import { findVolume } from '../volumes/queries.ts'
 import { requireBackupHost } from './backup-service.ts'
-import { notifyBackup } from './notify.ts'
 import {
   deleteBackupRow,
   findBackup,
@@ -61,7 +61,7 @@ export function deleteBackupJob(block: Block): JobDefinition<{ readonly backupId
     async run({ backupId }, job) {
       const backup = await findBackup(block.db, backupId)
       if (backup?.status !== 'deleting') return
-      notifyBackup(job.log, 'delete.start', backup)
+      notifyBackup(block, 'delete.start', backup)
       await block.backups.exclusively(backupId, job.signal, async () => {
         const stored = storedBackup(backup)
         if (stored !== undefined) {
@@ -77,7 +77,7 @@ export function deleteBackupJob(block: Block): JobDefinition<{ readonly backupId
         }
         await deleteBackupRow(block.db, backupId)
       })
-      notifyBackup(job.log, 'delete.end', { ...backup, status: 'deleted' })
+      notifyBackup(block, 'delete.end', { ...backup, status: 'deleted' })
       job.log.info({ backupId }, 'backup deleted')
     },
 

@@ -2,7 +2,7 @@ import { messageOf } from '../../kernel/errors.ts'
 import type { Job } from '../../kernel/jobs/job-queue.ts'
 import type { BackupCall } from '../backup-driver.ts'
 import type { Block } from '../context.ts'
-import { notifyBackup } from './notify.ts'
+import { notifyBackup } from '../notifications/backups.ts'
 import { type BackupRow, updateBackup } from './queries.ts'
 import { hasTimer } from './settings.ts'
 
@@ -110,6 +110,6 @@ export class Progress implements AsyncDisposable {
       { backupId: this.#backup.id, operation, percent, doneBytes, totalBytes },
       'backup progress',
     )
-    notifyBackup(this.#log, events[operation], this.#backup, { backup_percent: percent })
+    notifyBackup(this.#block, events[operation], this.#backup, { backup_percent: percent })
   }
 }

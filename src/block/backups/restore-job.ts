@@ -5,9 +5,9 @@ import { defineJob, type Job, type JobDefinition } from '../../kernel/jobs/job-q
 import { type Block, type BlockDb, enqueue } from '../context.ts'
 import type { Tables } from '../db/tables.ts'
 import { actions, details, writeMessage } from '../messages/queries.ts'
+import { notifyBackup } from '../notifications/backups.ts'
 import { backendVolume } from '../volumes/backend-facts.ts'
 import { findVolume, transitionVolume, type VolumeRow } from '../volumes/queries.ts'
-import { notifyBackup } from './notify.ts'
 import { Progress } from './progress.ts'
 import { type BackupRow, chainOf, findBackup, updateBackup } from './queries.ts'
 import { restoredFacts } from './volume-facts.ts'
@@ -57,7 +57,7 @@ export function restoreBackupJob(block: Block): JobDefinition<RestorePayload> {
       if (job.state !== undefined) throw new Interrupted()
       await block.backups.ready(backup.handler, job.signal)
       await job.save({ begun: true })
-      notifyBackup(job.log, 'restore.start', backup)
+      notifyBackup(block, 'restore.start', backup)
       const status = backup.status
       using wanted = whileWanted(job.signal, async () => {
         const now = await findBackup(block.db, backupId)
@@ -106,7 +106,7 @@ export function restoreBackupJob(block: Block): JobDefinition<RestorePayload> {
         updated_at: now,
       })
     })
-    notifyBackup(call.log, 'restore.end', { ...backup, status: 'available' })
+    notifyBackup(block, 'restore.end', { ...backup, status: 'available' })
     if (done !== undefined) call.log.info({ backupId: backup.id, volumeId: volume.id }, 'backup restored')
   }
 

@@ -2,6 +2,7 @@ import { Type } from 'typebox'
 import { Invalid } from '../../kernel/errors.ts'
 import type { Block } from '../context.ts'
 import { wireDate } from '../links.ts'
+import { notifyBackup } from '../notifications/backups.ts'
 import {
   accepted,
   action,
@@ -18,7 +19,6 @@ import { requireBackupHost } from './backup-service.ts'
 import { createBackup, createBackupBody } from './create.ts'
 import { deleteBackup } from './delete.ts'
 import { answerBackupList } from './list.ts'
-import { notifyBackup } from './notify.ts'
 import { type Activity, percentOf } from './progress.ts'
 import { getBackup, lockBackup, updateBackup } from './queries.ts'
 import { exportRecord, importBody, importRecord } from './records.ts'
@@ -187,7 +187,7 @@ function actionsOf(block: Block) {
           await requireBackupHost(block, transaction, backup.availability_zone)
           const updated_at = block.now().toISOString()
           const after = await updateBackup(transaction, id, { status, updated_at })
-          notifyBackup(request.log, 'reset_status.end', after ?? backup)
+          notifyBackup(block, 'reset_status.end', after ?? backup)
         })
         return accepted
       },

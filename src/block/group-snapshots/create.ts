@@ -6,6 +6,7 @@ import type { Tables } from '../db/tables.ts'
 import { InvalidState } from '../errors.ts'
 import { getGroupType } from '../group-types/queries.ts'
 import { type GroupApi, lockGroup, membersOf } from '../groups/queries.ts'
+import { notifyGroupSnapshot } from '../notifications/groups.ts'
 import type { BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
 import { claimQuota } from '../quotas/limits.ts'
@@ -32,7 +33,7 @@ export async function createGroupSnapshot(
   api: GroupApi,
   wanted: { groupId: string; name: string | null; description: string | null },
 ): Promise<GroupSnapshotRow> {
-  return await block.db.transaction().execute(async (transaction) => {
+  const taken = await block.db.transaction().execute(async (transaction) => {
     const group = await lockGroup(transaction, request, api, wanted.groupId)
     authorize(request.identity, 'group:create_group_snapshot', group.project_id)
     if (group.status !== 'available' && group.status !== 'in-use') {
@@ -81,6 +82,8 @@ export async function createGroupSnapshot(
     }
     return row
   })
+  await notifyGroupSnapshot(block, 'create.start', taken)
+  return taken
 }
 
 /** Whether all are on one backend, whose driver takes snapshots of several volumes at one moment. */

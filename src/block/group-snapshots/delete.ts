@@ -1,6 +1,7 @@
 import { type Block, enqueue } from '../context.ts'
 import { InvalidState } from '../errors.ts'
 import type { GroupApi } from '../groups/queries.ts'
+import { notifyGroupSnapshot } from '../notifications/groups.ts'
 import type { BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
 import { updateSnapshot } from '../snapshots/queries.ts'
@@ -21,7 +22,7 @@ export async function deleteGroupSnapshot(
   api: GroupApi,
   id: string,
 ): Promise<void> {
-  await block.db.transaction().execute(async (transaction) => {
+  const { row, settled } = await block.db.transaction().execute(async (transaction) => {
     const row = await lockGroupSnapshot(transaction, request, api, id)
     authorize(request.identity, 'group:delete_group_snapshot', row.project_id)
     const refuse = (why: string) =>
@@ -47,6 +48,9 @@ export async function deleteGroupSnapshot(
         requestId: request.requestId,
       })
     }
-    await settleGroupSnapshot(block, transaction, id) // one without members is gone at once
+    // one without members is gone at once
+    return { row, settled: await settleGroupSnapshot(block, transaction, id) }
   })
+  await notifyGroupSnapshot(block, 'delete.start', { ...row, status: 'deleting' })
+  if (settled !== undefined) await notifyGroupSnapshot(block, settled.event, settled.row)
 }

@@ -5,6 +5,7 @@ import type { Tables, VolumeGroupSnapshotsTable } from '../db/tables.ts'
 import type { GroupApi } from '../groups/queries.ts'
 import { groupsOf } from '../groups/queries.ts'
 import { type Condition, type Paging, selectPage } from '../listing.ts'
+import { notifyGroupSnapshot } from '../notifications/groups.ts'
 import type { SnapshotRow } from '../snapshots/queries.ts'
 import type { Viewer } from '../volumes/queries.ts'
 
@@ -70,28 +71,37 @@ export async function membersOfGroupSnapshot(db: BlockDb, id: string): Promise<r
  * @param id of the group snapshot that it is a part of, if any: locked first, as whoever deletes one does
  */
 export async function movePart<Result>(
-  block: Pick<Block, 'db' | 'now'>,
+  block: Pick<Block, 'db' | 'now' | 'notifications'>,
   id: string | null,
   move: (transaction: Transaction<Tables>) => Promise<Result>,
 ): Promise<Result> {
-  return await block.db.transaction().execute(async (transaction) => {
+  let settled: Settled | undefined
+  const result = await block.db.transaction().execute(async (transaction) => {
     if (id === null) return await move(transaction)
     await transaction.updateTable('volume_group_snapshots').set({ id }).where('id', '=', id).execute()
-    const result = await move(transaction)
-    await settleGroupSnapshot(block, transaction, id)
-    return result
+    const moved = await move(transaction)
+    settled = await settleGroupSnapshot(block, transaction, id)
+    return moved
   })
+  if (settled !== undefined) await notifyGroupSnapshot(block, settled.event, settled.row)
+  return result
 }
 
-/** Brings a group snapshot's status in line with its members', which is locked. */
+/** What there is to tell of a group snapshot that has come to rest. */
+export interface Settled {
+  readonly event: string
+  readonly row: GroupSnapshotRow
+}
+
+/** Brings a group snapshot's status in line with its members', which is locked. @returns what there is to tell */
 export async function settleGroupSnapshot(
   block: Pick<Block, 'now'>,
   transaction: Transaction<Tables>,
   id: string,
-): Promise<void> {
+): Promise<Settled | undefined> {
   const row = await transaction
     .selectFrom('volume_group_snapshots')
-    .select('status')
+    .selectAll()
     .where('id', '=', id)
     .executeTakeFirst()
   const statuses = (await membersOfGroupSnapshot(transaction, id)).map((member) => member.status)
@@ -99,9 +109,13 @@ export async function settleGroupSnapshot(
   if (row?.status === 'creating' && !statuses.includes('creating')) {
     const status = statuses.every((one) => one === 'available') ? 'available' : 'error'
     await updateGroupSnapshot(transaction, id, { status, updated_at })
+    return status === 'available' ? { event: 'create.end', row: { ...row, status } } : undefined
   }
-  if (row?.status !== 'deleting' || statuses.includes('deleting')) return
+  if (row?.status !== 'deleting' || statuses.includes('deleting')) return undefined
   if (statuses.length === 0) {
     await transaction.deleteFrom('volume_group_snapshots').where('id', '=', id).execute()
-  } else await updateGroupSnapshot(transaction, id, { status: 'error_deleting', updated_at })
+    return { event: 'delete.end', row: { ...row, status: 'deleted' } }
+  }
+  await updateGroupSnapshot(transaction, id, { status: 'error_deleting', updated_at })
+  return undefined
 }

@@ -5,6 +5,7 @@ import type { Tables } from '../db/tables.ts'
 import { InvalidState } from '../errors.ts'
 import { lockGroupSnapshot, membersOfGroupSnapshot } from '../group-snapshots/queries.ts'
 import { getGroupType } from '../group-types/queries.ts'
+import { notifyGroup } from '../notifications/groups.ts'
 import type { BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
 import { claimQuota } from '../quotas/limits.ts'
@@ -38,7 +39,7 @@ export async function createGroupFromSource(
   names: { name: string | null; description: string | null },
 ): Promise<GroupRow> {
   authorize(request.identity, 'group:create')
-  return await block.db.transaction().execute(async (transaction) => {
+  const made = await block.db.transaction().execute(async (transaction) => {
     const { origin, copies } = await copiesOf(transaction, request, api, source)
     const id = randomUUID()
     const groupType = await getGroupType(transaction, { ...request, isAdmin: true }, origin.group_type_id)
@@ -57,6 +58,8 @@ export async function createGroupFromSource(
     for (const copy of copies) await copyMember(block, transaction, request, id, copy)
     return row
   })
+  notifyGroup(block, 'create.start', made)
+  return made
 }
 
 async function copiesOf(

@@ -2,6 +2,7 @@ import { Invalid } from '../../kernel/errors.ts'
 import { attachmentsOf } from '../attachments/queries.ts'
 import { type Block, enqueue } from '../context.ts'
 import { InvalidState } from '../errors.ts'
+import { notifyGroup } from '../notifications/groups.ts'
 import type { BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
 import { snapshotsOfVolume, updateVolume } from '../volumes/queries.ts'
@@ -18,7 +19,7 @@ export async function deleteGroup(
   id: string,
   withVolumes: boolean,
 ): Promise<void> {
-  await block.db.transaction().execute(async (transaction) => {
+  const { group, isGone } = await block.db.transaction().execute(async (transaction) => {
     const group = await lockGroup(transaction, request, api, id)
     authorize(request.identity, 'group:delete', group.project_id)
     const members = await membersOf(transaction, id)
@@ -66,5 +67,8 @@ export async function deleteGroup(
     }
     if (members.length === 0) await deleteGroupRow(transaction, id)
     else await updateGroup(transaction, id, { status: 'deleting', updated_at: now })
+    return { group, isGone: members.length === 0 }
   })
+  notifyGroup(block, 'delete.start', { ...group, status: 'deleting' })
+  if (isGone) notifyGroup(block, 'delete.end', { ...group, status: 'deleted' })
 }

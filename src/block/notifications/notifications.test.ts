@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
-import { onEachEngine } from '../../kernel/db/testing.ts'
+import { onEachEngine, testEngines } from '../../kernel/db/testing.ts'
 import { silentLogger } from '../../kernel/log.ts'
 import { Webhook } from '../../kernel/notifications/webhook.ts'
 import { startTestBlock } from '../testing.ts'
@@ -92,6 +92,72 @@ onEachEngine((engine) => {
     assert.equal(told[5]?.payload['size'], 2)
     assert.equal(told.at(-1)?.payload['status'], 'deleted')
   })
+})
+
+test('groups, their snapshots, types and QoS specs are told of', async () => {
+  await using hook = await receiver()
+  const [engine] = testEngines().engines
+  assert.ok(engine)
+  await using block = await startTestBlock(engine, {
+    config: {
+      DEFAULT: { enabled_backends: 'first', disabled_notifications: 'volume,snapshot' },
+      first: { volume_driver: 'memory' },
+      oslo_messaging_notifications: { driver: 'webhook', webhook_url: hook.url },
+    },
+  })
+  const act = async (method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object) => {
+    const answer = await block.request('admin', method, path, { body, version: '3.60' })
+    assert.ok(answer.status < 300, answer.text)
+    await block.idle()
+    return answer.body
+  }
+  const { volume_type: type } = await act('POST', '/types', { volume_type: { name: 'gold' } })
+  await act('POST', `/types/${type.id}/extra_specs`, { extra_specs: { a: '1' } })
+  await act('DELETE', `/types/${type.id}/extra_specs/a`)
+  const { qos_specs: qos } = await act('POST', '/qos-specs', { qos_specs: { name: 'fast', limit: '5' } })
+  await act('GET', `/qos-specs/${qos.id}/associate?vol_type_id=${type.id}`)
+  await act('GET', `/qos-specs/${qos.id}/disassociate_all`)
+  await act('DELETE', `/qos-specs/${qos.id}`)
+  await act('POST', '/group_types', { group_type: { name: 'plain' } })
+  const { group } = await act('POST', '/groups', { group: { group_type: 'plain', volume_types: [type.id] } })
+  await act('POST', '/volumes', { volume: { size: 1, volume_type: type.id, group_id: group.id } })
+  const { group_snapshot: snapshot } = await act('POST', '/group_snapshots', {
+    group_snapshot: { group_id: group.id },
+  })
+  const from = { group_snapshot_id: snapshot.id }
+  const { group: copy } = await act('POST', '/groups/action', { 'create-from-src': from })
+  await act('DELETE', `/group_snapshots/${snapshot.id}`)
+  for (const { id } of [group, copy]) {
+    await act('POST', `/groups/${id}/action`, { delete: { 'delete-volumes': true } })
+  }
+  await act('DELETE', `/types/${type.id}`)
+  const told = await hook.until(20)
+  const pair = (event: string) => [`${event}.start`, `${event}.end`]
+  assert.deepEqual(
+    told.map((one) => one.event_type),
+    [
+      'volume_type.create',
+      'volume_type_extra_specs.create',
+      'volume_type_extra_specs.delete',
+      'qos_specs.create',
+      'qos_specs.associate',
+      'qos_specs.disassociate_all',
+      'qos_specs.delete',
+      ...pair('group.create'),
+      ...pair('group_snapshot.create'),
+      ...pair('group.create'),
+      ...pair('group_snapshot.delete'),
+      ...pair('group.delete'),
+      ...pair('group.delete'),
+      'volume_type.delete',
+    ],
+  )
+  assert.equal(told[0]?.publisher_id, 'volumeType.node')
+  assert.deepEqual(told[4]?.payload, { id: qos.id, type_id: type.id })
+  const taken = told[10]
+  assert.equal(taken?.publisher_id, 'group_snapshot.node@first')
+  assert.equal(taken?.payload['status'], 'available')
+  assert.equal(taken?.payload['group_snapshot_id'], snapshot.id)
 })
 
 test('a webhook that refuses is asked again, and one that is away holds up nobody', async () => {

@@ -1,3 +1,4 @@
+import type { GroupSnapshotRow } from '../group-snapshots/queries.ts'
 import type { GroupRow } from '../groups/queries.ts'
 import type { SnapshotRow } from '../snapshots/queries.ts'
 import type { AttachmentRow, VolumeRow } from '../volumes/queries.ts'
@@ -51,6 +52,19 @@ export function snapshotNotice(snapshot: SnapshotRow): Record<string, unknown> {
     status: snapshot.status,
     deleted: '',
     metadata: snapshot.metadata,
+  }
+}
+
+export function groupSnapshotNotice(snapshot: GroupSnapshotRow): Record<string, unknown> {
+  return {
+    tenant_id: snapshot.project_id,
+    user_id: snapshot.user_id,
+    group_snapshot_id: snapshot.id,
+    group_id: snapshot.group_id,
+    group_type: snapshot.group_type_id,
+    name: snapshot.name,
+    created_at: snapshot.created_at,
+    status: snapshot.status,
   }
 }
 

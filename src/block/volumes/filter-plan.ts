@@ -1,25 +1,27 @@
 import { type SqlBool, sql } from 'kysely'
 import type { Block } from '../context.ts'
 import { allOf, type Condition } from '../listing.ts'
-import type { Scope } from './totals.ts'
 
 /** Up to so many volumes are looked up and sorted; where more match, a page is found soon along the order of the list. */
 const fewVolumes = 1_000
 
 /**
- * Filters as SQLite is to evaluate them, which has no statistics to plan by: it would sort all that match a common one,
- * or walk through all volumes in order for a rare one. PostgreSQL decides for itself.
+ * The conditions of a list, as SQLite is to evaluate them, which has no statistics to plan by: it would sort all that
+ * match a common filter, or walk through all volumes in order for a rare one. PostgreSQL decides for itself.
+ * @param scope whose volumes are listed @param filters which of them
  */
-export async function plannedFilters(
+export async function plannedConditions(
   { db, engine }: Pick<Block, 'db' | 'engine'>,
-  { projectId }: Scope,
+  scope: readonly Condition[],
   filters: readonly Condition[],
 ): Promise<readonly Condition[]> {
-  if (engine !== 'sqlite' || filters.length === 0) return filters
-  const scope = projectId === undefined ? [] : [sql<SqlBool>`project_id = ${projectId}`]
-  const found = sql`select id from volumes where ${allOf([...scope, ...filters])} limit ${fewVolumes}`
+  const all = [...scope, ...filters]
+  if (engine !== 'sqlite' || filters.length === 0) return all
+  const found = sql`select id from volumes where ${allOf(all)} limit ${fewVolumes}`
   const { rows } = await sql<{ count: number }>`select count(*) as count from (${found}) as found`.execute(db)
   // a unary plus keeps a condition from choosing the index
-  const passive = filters.map((filter) => sql<SqlBool>`+(${filter})`)
-  return Number(rows[0]?.count) === fewVolumes ? passive : [...passive, sql<SqlBool>`id in (${found})`]
+  const passive = (conditions: readonly Condition[]) =>
+    conditions.map((condition) => sql<SqlBool>`+(${condition})`)
+  if (Number(rows[0]?.count) === fewVolumes) return [...scope, ...passive(filters)]
+  return [...passive(all), sql<SqlBool>`id in (${found})`]
 }

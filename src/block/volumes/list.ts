@@ -12,7 +12,7 @@ import {
 import type { Answer, BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
 import { queryBoolean } from '../validation.ts'
-import { plannedFilters } from './filter-plan.ts'
+import { plannedConditions } from './filter-plan.ts'
 import { volumeCondition, volumeFilters, volumeSortColumns } from './filters.ts'
 import { alongPair } from './metadata-index.ts'
 import { attachmentsByVolume, listVolumeNames, listVolumes } from './queries.ts'
@@ -33,8 +33,11 @@ export async function answerVolumeList(
   const others = filters
     .filter((filter) => filter !== byPair?.filter)
     .map(([name, value]) => volumeCondition(request, block.engine, name, value))
-  const filtered = byPair === undefined ? await plannedFilters(block, scope, others) : others
-  const conditions = [...scopeConditions(scope), ...filtered, ...(byPair?.conditions ?? [])]
+  const within = scopeConditions(scope)
+  const conditions =
+    byPair === undefined
+      ? await plannedConditions(block, within, others)
+      : [...within, ...others, ...byPair.conditions]
   let ids: readonly string[]
   let text: string
   if (detail) {

@@ -1,18 +1,18 @@
-import type { Logger } from '../../kernel/log.ts'
-import type { BackupRow } from './queries.ts'
+import type { BackupRow } from '../backups/queries.ts'
+import type { Block } from '../context.ts'
 
 /**
- * Tells in the log what happens to a backup, as upstream's notifications do.
+ * Tells what happens to a backup.
  * @param event `create.start`, `createprogress`…
  * @see block-storage-api specification 5.15
  */
 export function notifyBackup(
-  log: Logger,
+  { notifications }: Pick<Block, 'notifications'>,
   event: string,
   backup: BackupRow,
   more: Readonly<Record<string, unknown>> = {},
 ): void {
-  const payload = {
+  notifications.emit(`backup.${event}`, `backup.${backup.host?.split('#', 1)[0] ?? 'unknown'}`, {
     tenant_id: backup.project_id,
     user_id: backup.user_id,
     availability_zone: backup.availability_zone,
@@ -29,6 +29,5 @@ export function notifyBackup(
     parent_id: backup.parent_id,
     snapshot_id: backup.snapshot_id,
     ...more,
-  }
-  log.info({ event_type: `backup.${event}`, payload }, 'notification')
+  })
 }
