@@ -256,6 +256,10 @@ for (const productVersion of ['3.2.5.0', '3.3.0.0']) {
       const ai = await edf.createVolume('measured')
       const [latest] = await edf.ok('GET', `/metrics/io/reads/latest?uuid=${ai.id}`)
       assert.ok(Number.isInteger(latest.point.time) && latest.point.value === 0)
+      assert.ok(latest.point.time > 1e12, 'milliseconds, as in the README of dbmp')
+      const { length } = (await edf.ok('GET', `/metrics/io/reads?uuid=${ai.id}&from=${latest.point.time}`))[0]
+        .points
+      assert.ok(length >= 1, 'and taken back as such')
       assert.equal(latest.entity_path, ai.path)
       const [series] = await edf.ok('GET', '/metrics/io/iops_write?path=/system&since=1h')
       assert.ok(series.points.length >= 1)

@@ -86,12 +86,12 @@ async function flip(directory: string): Promise<void> {
 test('copies lie where the placement says, and the system counts each kind', async (t) => {
   const it = await bed(t)
   const edf = await NodeUnderTest.start(t, { directory: it.directory, dataDirectories: it.media })
-  for (const [mode, count, expected] of [
-    ['all_flash', 2, [0, 1]],
-    ['single_flash', 1, undefined],
-    ['hybrid', 1, [2]],
+  for (const [name, placement, count, expected] of [
+    ['all-flash', { placement_policy: { path: '/placement_policies/all-flash' } }, 2, [0, 1]],
+    ['single_flash', { placement_mode: 'single_flash' }, 1, undefined],
+    ['hybrid', { placement_mode: 'hybrid' }, 1, [2]],
   ] as const) {
-    const ai = await volume(edf, mode, { placement_mode: mode, replica_count: count })
+    const ai = await volume(edf, name, { ...placement, replica_count: count })
     assert.deepEqual([ai.health, ai.causes], ['ok', []])
     await using disk = await diskOf(ai)
     await disk.write(0, Buffer.alloc(mib, 1), cancel)
@@ -100,7 +100,7 @@ test('copies lie where the placement says, and the system counts each kind', asy
       const found = await holders(it)
       assert.ok(
         expected.every((at) => found.includes(at)),
-        `${mode}: ${found}`,
+        `${name}: ${found}`,
       )
     }
   }

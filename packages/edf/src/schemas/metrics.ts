@@ -26,7 +26,7 @@ export type IoMetric = (typeof ioMetrics)[number]
 /** Name of a metric of hardware. */
 export type HwMetric = (typeof hwMetrics)[number]
 
-/** `time` is UNIX seconds. */
+/** `time` is UNIX milliseconds, as dbmp's README shows them. */
 export const MetricPoint = Type.Object({ time: Type.Integer(), value: Type.Number() })
 export type MetricPoint = Static<typeof MetricPoint>
 

@@ -36,9 +36,14 @@ export function durationMs(name: string, text: string): number {
   return sum
 }
 
-/** UNIX seconds, or ISO 8601. @throws ApiError 422 */
+/** From here on a UNIX time is one in milliseconds, like those of metrics: in seconds it would be the year 5138. */
+const firstMilliseconds = 1e11
+
+/** UNIX seconds or milliseconds, or ISO 8601. @throws ApiError 422 */
 function instantMs(name: string, text: string): number {
-  const ms = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text)
-  if (Number.isNaN(ms)) throw validationFailed(`${name} has to be UNIX seconds or an ISO 8601 time`)
+  const count = Number(text)
+  const isCount = /^\d+(\.\d+)?$/.test(text)
+  const ms = isCount ? (count < firstMilliseconds ? count * 1000 : count) : Date.parse(text)
+  if (Number.isNaN(ms)) throw validationFailed(`${name} has to be a UNIX time or an ISO 8601 one`)
   return ms
 }

@@ -81,12 +81,14 @@ export function modeOf(
   const policy: { resolved_path?: string; resolved_tenant?: string } = JSON.parse(row.placement_policy)
   const name = nameOf(policy.resolved_path ?? '')
   if (name === '' || name === 'default') return asMode(row.placement_mode)
-  if (name === 'single_flash' || name === 'all_flash' || name === 'hybrid') return name
+  const seeded = name.replace('-', '_')
+  if (seeded === 'single_flash' || seeded === 'all_flash' || seeded === 'hybrid') return seeded
   const document = findDocument({ database }, 'placement_policies', policy.resolved_tenant ?? '/root', name)
   const content: { max?: string[]; min?: string[] } = JSON.parse(document?.content ?? '{}')
   const media = [...(content.max ?? []), ...(content.min ?? [])].map(nameOf)
-  if (!media.includes('flash')) return 'hybrid'
-  return media.every((medium) => medium === 'flash') ? 'all_flash' : 'single_flash'
+  const isFlash = (medium: string) => medium === 'flash' || medium === 'all-flash'
+  if (!media.some(isFlash)) return 'hybrid'
+  return media.every(isFlash) ? 'all_flash' : 'single_flash'
 }
 
 function asMode(mode: string): PlacementMode {

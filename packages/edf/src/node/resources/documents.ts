@@ -143,11 +143,15 @@ export function seedDocuments(node: Pick<NodeContext, 'database'>): void {
       JSON.stringify(content),
     )
   seed('access_network_ip_pools', 'default', { descr: '' })
-  const media = ['default', 'hybrid', 'flash']
+  // Clients write the modes with underscores; the names with hyphens are those of Cinder's and dbmp's documentation.
+  const media = ['default', 'hybrid', 'flash', 'all-flash']
   for (const [priority, name] of media.entries()) {
     seed('media_policies', name, { descr: '', priority: priority + 1 })
   }
-  const placements = { default: 'default', hybrid: 'hybrid', single_flash: 'flash', all_flash: 'flash' }
+  const placements = {
+    ...{ default: 'default', hybrid: 'hybrid', single_flash: 'flash', all_flash: 'flash' },
+    ...{ 'single-flash': 'all-flash', 'all-flash': 'all-flash' },
+  }
   for (const [name, medium] of Object.entries(placements)) {
     seed('placement_policies', name, { descr: '', max: [`/media_policies/${medium}`], min: [] })
   }

@@ -71,7 +71,7 @@ export function metricRoutes(node: NodeContext): Route[] {
       handle: (request) => {
         const entity = machine(node, request)
         const { from, to } = timeRange((name) => parameter(request, name))
-        const points = cpuPoints(node).filter(({ time }) => time * 1000 >= from && time * 1000 <= to)
+        const points = cpuPoints(node).filter(({ time }) => time >= from && time <= to)
         const { items, page } = listOf(listRequest(request), [withPoints(entity, points)])
         return { data: items, page }
       },
@@ -132,7 +132,7 @@ function machine(node: NodeContext, request: ApiRequest): Entity {
 }
 
 function cpuPoints(node: NodeContext): MetricPoint[] {
-  return node.meters.cpuUsage().map(({ endedAt, percent }) => ({ time: seconds(endedAt), value: percent }))
+  return node.meters.cpuUsage().map(({ endedAt, percent }) => ({ time: Math.floor(endedAt), value: percent }))
 }
 
 interface VolumePlace {
@@ -241,8 +241,6 @@ function join(first: Point, second: Point): Point {
   }
 }
 
-const seconds = (ms: number) => Math.floor(ms / 1000)
-
 /**
  * `reads`, `writes` and bytes count up from the node's start; `iops_` and `thpt_` (bytes) are per second of the
  * point's interval; latencies are milliseconds.
@@ -269,5 +267,5 @@ function measured(metric: IoMetric, point: Point): MetricPoint {
     lat_90_write: () => percentile(write, 0.9),
     lat_100_write: () => percentile(write, 1),
   }
-  return { time: seconds(point.endedAt), value: values[metric]() }
+  return { time: Math.floor(point.endedAt), value: values[metric]() }
 }
