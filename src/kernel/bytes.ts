@@ -106,3 +106,11 @@ export function giveBack({ buffer, byteLength }: Uint8Array): void {
   if (!(buffer instanceof ArrayBuffer) || buffer.byteLength !== byteLength) return
   if (byteLength >= worthGivingBackBytes) buffer.transfer(0)
 }
+
+/** Passes chunks through and gives each back when the next is pulled: for a consumer that copies what it is handed. */
+export async function* givingBack(source: Bytes): Bytes {
+  for await (const chunk of source) {
+    yield chunk
+    giveBack(chunk)
+  }
+}

@@ -1,6 +1,6 @@
 import { type BlockDevice, writeStream } from '@emberglass/iscsi/device'
 import type { BlockStorageClient, VolumeFacts } from '../../../clients/block-storage.ts'
-import { type Bytes, exactBytes, GiB, MiB, watchBytes } from '../../../kernel/bytes.ts'
+import { type Bytes, exactBytes, GiB, givingBack, MiB, watchBytes } from '../../../kernel/bytes.ts'
 import { type Call, sleep } from '../../../kernel/call.ts'
 import { BackendError, Conflict, messageOf, NoCapacity, NotFound } from '../../../kernel/errors.ts'
 import type { PutCall } from '../../image-store.ts'
@@ -106,7 +106,7 @@ export async function putImage(
   const source = watchBytes(sizeBytes === undefined ? data : exactBytes(data, sizeBytes))
   try {
     await reachStatus(work, volumeId, 'available', ['creating'], call)
-    const written = await write(work, volumeId, source.bytes, sizeBytes, call)
+    const written = await write(work, volumeId, givingBack(source.bytes), sizeBytes, call)
     await protect(work, volumeId, written, call)
     return { volumeId, sizeBytes: written }
   } catch (error) {

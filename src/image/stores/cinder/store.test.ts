@@ -78,14 +78,14 @@ for (const extendAttached of [false, true]) {
   test(`an image of unknown size grows its volume, ${extendAttached ? 'attached' : 'detached for it'}`, async () => {
     await using store = await cinder.store({ extendAttached })
     const head = randomBytes(MiB)
-    const zeroes = new Uint8Array(4 * MiB)
+    const pieceBytes = 4 * MiB
     const length = GiB + 100 * MiB
     async function* source(): Bytes {
-      yield head
-      for (let at = head.byteLength; at < length - MiB; at += zeroes.byteLength) {
-        yield zeroes.subarray(0, Math.min(zeroes.byteLength, length - MiB - at))
+      yield Buffer.from(head)
+      for (let at = head.byteLength; at < length - MiB; at += pieceBytes) {
+        yield new Uint8Array(Math.min(pieceBytes, length - MiB - at))
       }
-      yield head
+      yield Buffer.from(head)
     }
     const { location, sizeBytes } = await store.put(randomUUID(), source(), undefined, call)
     assert.equal(sizeBytes, length)

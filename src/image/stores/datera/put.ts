@@ -9,7 +9,7 @@ import {
   removeAppInstance,
 } from '@emberglass/edf'
 import { writeStream } from '@emberglass/iscsi/device'
-import { type Bytes, exactBytes, GiB, MiB } from '../../../kernel/bytes.ts'
+import { type Bytes, exactBytes, GiB, givingBack, MiB } from '../../../kernel/bytes.ts'
 import { Conflict, messageOf, NoCapacity } from '../../../kernel/errors.ts'
 import { GrowingDisk } from './growing-disk.ts'
 import { imageName } from './location.ts'
@@ -40,7 +40,7 @@ export async function putImage(
   const appInstance = await make(operation, scope, imageId, gib)
   try {
     const own = checksum === undefined ? createHash('md5') : undefined
-    const source = own === undefined ? data : digested(data, own)
+    const source = givingBack(own === undefined ? data : digested(data, own))
     const length = await write(operation, scope, appInstance, source, sizeBytes)
     const md5 = own?.digest('hex') ?? (await checksum?.()) ?? ''
     await scope.addMetadata(appInstance, { type: 'image', length: String(length), checksum: md5 }, edf)

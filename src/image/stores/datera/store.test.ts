@@ -21,7 +21,7 @@ import { storeOn } from './store.test-support.ts'
 const call = uncancelled()
 
 async function* whole(bytes: Uint8Array): Bytes {
-  yield bytes
+  yield Buffer.from(bytes)
 }
 
 async function collect(bytes: Bytes): Promise<Buffer> {
@@ -98,14 +98,14 @@ test('an image of unknown size grows its volume, zeroes at its end included', as
   await using client = await array.connect()
   await using store = storeOn(array, { growthBytes: 1, retryIntervalSeconds: 0 })
   const head = randomBytes(MiB)
-  const zeroes = new Uint8Array(4 * MiB)
+  const pieceBytes = 4 * MiB
   const length = GiB + 100 * MiB
   async function* source(): Bytes {
-    yield head
-    for (let at = head.byteLength; at < length - MiB; at += zeroes.byteLength) {
-      yield zeroes.subarray(0, Math.min(zeroes.byteLength, length - MiB - at))
+    yield Buffer.from(head)
+    for (let at = head.byteLength; at < length - MiB; at += pieceBytes) {
+      yield new Uint8Array(Math.min(pieceBytes, length - MiB - at))
     }
-    yield head
+    yield Buffer.from(head)
   }
   const { location, sizeBytes } = await store.put(randomUUID(), source(), undefined, call)
   assert.equal(sizeBytes, length)

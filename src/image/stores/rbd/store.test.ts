@@ -50,7 +50,7 @@ async function storeUnderTest(thinProvisioning = false) {
 imageStoreConformance('rbd', storeUnderTest)
 
 async function* of(bytes: Uint8Array) {
-  yield bytes
+  yield Buffer.from(bytes)
 }
 
 test('an image is laid out as Glance, Nova and Cinder expect it', async () => {

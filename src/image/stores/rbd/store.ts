@@ -5,7 +5,7 @@ import { isErrno } from '../../../ceph/failure.ts'
 import type { RbdImage } from '../../../ceph/image.ts'
 import { formatImageLocation, readImageLocation } from '../../../ceph/image-location.ts'
 import type { RbdPool } from '../../../ceph/pool.ts'
-import { type ByteRange, type Bytes, limitBytes, MiB } from '../../../kernel/bytes.ts'
+import { type ByteRange, type Bytes, givingBack, limitBytes, MiB } from '../../../kernel/bytes.ts'
 import type { Call } from '../../../kernel/call.ts'
 import { BackendError, Conflict, Invalid, messageOf, NotFound } from '../../../kernel/errors.ts'
 import type { ImageStore, StoredImage } from '../../image-store.ts'
@@ -86,7 +86,7 @@ export class RbdImageStore implements ImageStore {
   async #write(image: RbdImage, data: Bytes, sizeBytes: number | undefined, call: Call): Promise<number> {
     await image.setNote(ourNote, 'arriving', call)
     const device = new RbdDevice(image) // the image is closed by who opened it
-    const source = sizeBytes === undefined ? data : limitBytes(data, sizeBytes)
+    const source = givingBack(sizeBytes === undefined ? data : limitBytes(data, sizeBytes))
     const target = new GrowingImage(device, image, objectBytes(this.#settings), call)
     const zeroes = { skipZeroes: this.#settings.thinProvisioning, targetIsZeroed: true }
     const { totalBytes } = await writeStream(source, target, { chunkBytes, depth, ...zeroes }, call)
