@@ -131,6 +131,8 @@ for (const productVersion of ['3.2.5.0', '3.3.0.0']) {
       const ai = await edf.createVolume('entity')
       for (const key of [ai.id, ai.name])
         assert.equal((await edf.ok('GET', `/app_instances/${key}`)).id, ai.id)
+      const { access } = ai.storage_instances[0]
+      assert.deepEqual(await edf.ok('GET', access.path), access, 'its own path, though /api must not list it')
       const byName = `/app_instances/entity/storage_instances/storage-1/volumes/volume-1`
       assert.equal((await edf.ok('GET', byName)).path, volumePathOf(ai))
       assert.equal((await edf.ok('GET', `/${byName}//`)).path, volumePathOf(ai))

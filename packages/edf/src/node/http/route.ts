@@ -52,6 +52,8 @@ export interface Route {
   readonly summary: string
   /** First version that has it; without one, all have it. */
   readonly since?: ApiVersion
+  /** Served, but not in `/api`: names that are there are no attributes to the Python SDK any more. */
+  readonly unlisted?: true
   /** Documents the body in `/api`; the handler validates with the same object. */
   readonly body?: TSchema
   /** What the user's roles have to allow; by default `read` for GET and `write` for the rest. */

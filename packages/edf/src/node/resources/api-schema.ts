@@ -18,7 +18,7 @@ export function apiSchema(routes: readonly Route[], version: ApiVersion): Record
   const schema: Record<string, Record<string, unknown>> = {}
   for (const route of routes) {
     if (route.since !== undefined && apiVersions.indexOf(route.since) > position) continue
-    if (route.path === '/root' || route.path.startsWith('/root/')) continue
+    if (route.unlisted) continue
     const path = spellings[route.path] ?? route.path
     const templateKey = path
     schema[templateKey] ??= {}

@@ -72,6 +72,18 @@ export function storageInstanceRoutes(node: NodeContext): Route[] {
       },
     },
     {
+      method: 'GET',
+      path: `${collection}/:si/access`,
+      summary: 'Read where a storage instance is reached',
+      // `si.access['ips']` is how the drivers of OpenStack read the attribute; the Python SDK 1.1 had the resource.
+      unlisted: true,
+      handle: (request) => {
+        const { ai, si } = locateStorageInstance(node, request)
+        const { data, path } = answer(ai.id, si.name)
+        return { data: data?.access, path: `${path}/access` }
+      },
+    },
+    {
       method: 'PUT',
       path: `${collection}/:si`,
       summary: 'Update a storage instance',

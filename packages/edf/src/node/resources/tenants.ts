@@ -113,11 +113,19 @@ function aliases(
     { method: 'DELETE', act: remove, privilege: 'administrate' },
   ] as const
   return verbs.flatMap(({ method, act, privilege }): Route[] => [
-    { method, privilege, path: '/root', summary: 'The root tenant', handle: (r) => act(r, rootTenant) },
+    {
+      method,
+      privilege,
+      path: '/root',
+      unlisted: true,
+      summary: 'The root tenant',
+      handle: (r) => act(r, rootTenant),
+    },
     {
       method,
       privilege,
       path: '/root/*',
+      unlisted: true,
       summary: 'A tenant by its path',
       handle: (r) => act(r, canonicalTenant(`root/${r.param('*')}`)),
     },
