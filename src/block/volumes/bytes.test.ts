@@ -1,12 +1,17 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
-import { readBytes } from '@emberglass/iscsi/device'
+import { MemoryDevice, readBytes } from '@emberglass/iscsi/device'
 import { MiB } from '../../kernel/bytes.ts'
 import { uncancelled } from '../../kernel/call.ts'
-import { onEachEngine } from '../../kernel/db/testing.ts'
+import { onEachEngine, testEngines } from '../../kernel/db/testing.ts'
 import { startTestBlock, type TestBlock } from '../testing.ts'
 import type { BackendVolume } from '../volume-driver.ts'
+import { convertedDisk } from './convert-disk.ts'
 
 const facts = (id: string): BackendVolume => ({
   id,
@@ -96,4 +101,54 @@ onEachEngine((engine) => {
     assert.equal(shown.body.volume.volume_image_metadata.image_name, 'second')
     await post(block, path, { 'os-extend_volume_completion': {} }, 403)
   })
+})
+
+const skip = spawnSync('qemu-img', ['--version']).error === undefined ? false : 'qemu-img is not installed'
+
+/** The first MiB of a disk in a file, as qemu-img reads it. */
+async function headOf(file: string, format: string): Promise<Uint8Array> {
+  const argv = ['dd', '-f', format, '-O', 'raw', `if=${file}`, `of=${file}.raw`, 'bs=1M', 'count=1']
+  const { status, stderr } = spawnSync('qemu-img', argv, { encoding: 'utf8' })
+  assert.equal(status, 0, stderr)
+  return new Uint8Array(await readFile(`${file}.raw`))
+}
+
+test('a volume becomes a qcow2 image with its bytes, and nothing is left of the way there', {
+  skip,
+}, async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'emberglass-upload-'))
+  t.after(() => rm(directory, { recursive: true }))
+  const [engine] = testEngines().engines
+  assert.ok(engine)
+  await using block = await startTestBlock(engine, {
+    config: {
+      DEFAULT: { enabled_backends: 'first', image_conversion_dir: join(directory, 'conversion') },
+      first: { volume_driver: 'memory' },
+    },
+  })
+  const { volume } = await post(block, '/volumes', { volume: { size: 1 } })
+  const bytes = new Uint8Array(randomBytes(MiB))
+  await write(block, volume.id, bytes)
+  const upload = { image_name: 'out', container_format: 'bare', disk_format: 'qcow2' }
+  const answer = await post(block, `/volumes/${volume.id}/action`, { 'os-volume_upload_image': upload })
+  const made = await block.images.show(answer['os-volume_upload_image'].image_id)
+  assert.deepEqual([made.status, made.diskFormat], ['active', 'qcow2'])
+  assert.equal(await statusOf(block, volume.id), 'available')
+  await writeFile(join(directory, 'disk'), block.images.download(made.id))
+  assert.deepEqual(await headOf(join(directory, 'disk'), 'qcow2'), bytes)
+  assert.deepEqual(await readdir(join(directory, 'conversion')), [])
+})
+
+test('vmdk and vhd hold the bytes of the volume too', { skip }, async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'emberglass-convert-'))
+  t.after(() => rm(directory, { recursive: true }))
+  const device = new MemoryDevice(4 * MiB)
+  const bytes = new Uint8Array(randomBytes(MiB))
+  device.write(0, bytes, uncancelled())
+  for (const [format, program] of Object.entries({ vmdk: 'vmdk', vhd: 'vpc' })) {
+    await using disk = await convertedDisk(device, format, join(directory, 'place'), uncancelled())
+    const file = join(directory, format)
+    await writeFile(file, disk.bytes())
+    assert.deepEqual(await headOf(file, program), bytes, format)
+  }
 })

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { createReadStream } from 'node:fs'
-import { mkdir, mkdtemp, open, rm, stat } from 'node:fs/promises'
+import { mkdir, open, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { type BlockDevice, copyDevice, FileDevice } from '@emberglass/iscsi/device'
@@ -21,17 +21,16 @@ export interface ConvertedDisk extends AsyncDisposable {
 
 /**
  * Writes a device to a sparse file and converts that with qemu-img, which needs random access to both ends.
- * @param directory where the two files lie meanwhile
+ * @param place the directory of the two files: made here, and gone when the disk is disposed of
  * @throws Unsupported without the program; BackendError when it fails
  */
 export async function convertedDisk(
   device: BlockDevice,
   format: string,
-  directory: string,
+  place: string,
   call: Call,
 ): Promise<ConvertedDisk> {
-  await mkdir(directory, { recursive: true, mode: 0o700 })
-  const place = await mkdtemp(join(directory, 'upload-'))
+  await mkdir(place, { recursive: true, mode: 0o700 })
   const remove = () => rm(place, { recursive: true, force: true })
   try {
     const [raw, converted] = [join(place, 'raw'), join(place, 'converted')]

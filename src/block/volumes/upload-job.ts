@@ -1,3 +1,5 @@
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { type BlockDevice, readStream } from '@emberglass/iscsi/device'
 import { messageOf, StorageError } from '../../kernel/errors.ts'
 import { defineJob, type Job, type JobDefinition } from '../../kernel/jobs/job-queue.ts'
@@ -19,6 +21,7 @@ export function uploadVolumeJob(block: Block): JobDefinition<UploadImagePayload>
     async run({ volumeId, imageId, diskFormat }, job) {
       const volume = await findVolume(block.db, volumeId)
       if (volume?.status !== 'uploading') return
+      await removeConversion(imageId)
       const { status } = await block.images.show(imageId, undefined, job.signal)
       if (status !== 'active') {
         const { driver } = await block.backends.ready(volume.host, job.signal)
@@ -31,6 +34,7 @@ export function uploadVolumeJob(block: Block): JobDefinition<UploadImagePayload>
     },
 
     async fail({ volumeId, imageId }, error, job) {
+      await removeConversion(imageId)
       await block.images.delete(imageId, undefined, job.signal)
       const failed = await restore(volumeId)
       if (failed === undefined) return
@@ -52,9 +56,17 @@ export function uploadVolumeJob(block: Block): JobDefinition<UploadImagePayload>
       await block.images.upload(imageId, bytes, device.sizeBytes, undefined, job)
       return
     }
-    const directory = block.settings.imageConversionDir ?? block.conversionDirectory
-    await using disk = await convertedDisk(device, diskFormat, directory, job)
+    await using disk = await convertedDisk(device, diskFormat, placeOf(imageId), job)
     await block.images.upload(imageId, disk.bytes(), disk.sizeBytes, undefined, job)
+  }
+
+  /** Where the disk of an image is converted: by its id, so that what a killed run has left is found. */
+  function placeOf(imageId: string): string {
+    return join(block.settings.imageConversionDir ?? block.conversionDirectory, `upload-${imageId}`)
+  }
+
+  async function removeConversion(imageId: string): Promise<void> {
+    await rm(placeOf(imageId), { recursive: true, force: true })
   }
 
   async function restore(volumeId: string) {
