@@ -13,6 +13,8 @@ export type NodeMessage = { readonly ready: true } | { readonly failed: string }
 /** The variable that hands the node its admin password, out of sight of `ps`. */
 export const passwordVariable = 'EMBERGLASS_EDF_PASSWORD'
 
+/** As `bin/emberglass.mjs` gives it to an array of its own; the last such option counts. */
+const youngGeneration = '--max-semi-space-size=16'
 const startPatienceMs = 30_000
 const stopPatienceMs = 10_000
 /** Pauses before the first, second… restart after a crash, in milliseconds; the last one repeats. */
@@ -47,10 +49,14 @@ export async function startEdfNodeProcess(options: {
 
   async function launch(): Promise<void> {
     const logFile = await open(options.logFile, 'a', 0o600)
-    const started = spawn(process.execPath, [...process.execArgv, ...nodeArguments(options)], {
-      stdio: ['ignore', logFile.fd, logFile.fd, 'ipc'],
-      env: { ...process.env, [passwordVariable]: options.password.reveal() },
-    })
+    const started = spawn(
+      process.execPath,
+      [...process.execArgv, youngGeneration, ...nodeArguments(options)],
+      {
+        stdio: ['ignore', logFile.fd, logFile.fd, 'ipc'],
+        env: { ...process.env, [passwordVariable]: options.password.reveal() },
+      },
+    )
     child = started
     // Listening from the first moment: a process may die at any.
     const exited = new Promise<[number | null, string | null]>((resolve) => {
