@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: what Emberglass reaches on this machine, beside what bounds it or a peer, in one run.
- * `npm run bench -- start data images iscsi memory requests pages array store` picks parts; BENCH_MIB sets the size of the image,
- * BENCH_VOLUMES the length of the array's list.
+ * `npm run bench -- start data backups images iscsi memory requests pages array store` picks parts; BENCH_MIB sets the size
+ * of the image, BENCH_VOLUMES the length of the array's list.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { apiOf } from '../test/support/api.ts'
 import { startInstance } from '../test/support/instance.ts'
 import { benchArray } from './array.ts'
+import { benchBackups } from './backup.ts'
 import { benchData, benchMemory, residentMiB } from './data.ts'
 import { benchImages } from './images.ts'
 import { benchIscsi } from './iscsi.ts'
@@ -57,6 +58,7 @@ try {
     for (const [title, rows] of tables) printTable(title, rows)
   }
   if (wanted('data')) printTable('Data', await benchData(instance, directory, mebibytes))
+  if (wanted('backups')) printTable('Backups', await benchBackups(instance, mebibytes))
   if (wanted('images')) printTable('Images', await benchImages(directory, mebibytes))
   if (wanted('iscsi')) printTable('iSCSI', await benchIscsi(instance))
   if (wanted('memory')) printTable('Memory', await benchMemory(instance, 4))

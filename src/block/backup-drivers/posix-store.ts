@@ -1,6 +1,6 @@
 import { mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises'
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path'
-import { type Bytes, MiB } from '../../kernel/bytes.ts'
+import { type Bytes, giveBack, MiB } from '../../kernel/bytes.ts'
 import type { Call } from '../../kernel/call.ts'
 import { BackendError, Invalid, Misconfigured, messageOf, NoCapacity, NotFound } from '../../kernel/errors.ts'
 import type { BackupPlan } from '../backup-driver.ts'
@@ -137,6 +137,7 @@ async function put(path: string, data: Bytes, call: Call): Promise<void> {
           written += bytesWritten
           at += bytesWritten
         }
+        giveBack(part)
       }
       await file.datasync()
     } finally {

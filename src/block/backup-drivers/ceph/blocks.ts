@@ -4,7 +4,7 @@ import { type Bytes, MiB } from '../../../kernel/bytes.ts'
 import type { Call } from '../../../kernel/call.ts'
 import type { BlockDigests } from '../chunked/block-digests.ts'
 import { type Chunk, type Geometry, geometryOf } from '../chunked/geometry.ts'
-import { hashThreads } from '../chunked/hash-threads.ts'
+import { hashThreads, sha256ByBlock } from '../chunked/hash-threads.ts'
 
 /** What is moved at once, and how many of it beside each other. */
 export const unitBytes = 4 * MiB
@@ -39,9 +39,10 @@ export async function readHashed(
   await settled(reads)
   let digests: Uint8Array = new Uint8Array(0)
   let data: Uint8Array = buffer
-  const hashed = hashThreads.hashed(once(buffer), 'sha256', blockBytes, (all) => {
+  const byBlock = sha256ByBlock(blockBytes, (all) => {
     digests = all
   })
+  const hashed = hashThreads.hashed(once(buffer), byBlock)
   for await (const piece of hashed) data = piece
   call.signal.throwIfAborted()
   return { data, digests }

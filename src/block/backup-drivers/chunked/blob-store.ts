@@ -32,7 +32,10 @@ export interface BlobStore extends AsyncDisposable {
 
 /** The blobs of one backup. Whoever opens it closes it. */
 export interface BlobContainer extends AsyncDisposable {
-  /** The blob is there whole, and durable, when this resolves; on failure it is not there. */
+  /**
+   * The blob is there whole, and durable, when this resolves; on failure it is not there.
+   * @param data every piece has memory of its own, which may be taken
+   */
   put(name: string, data: Bytes, call: Call): Promise<void>
   /** @throws NotFound on the first pull */
   get(name: string, call: Call): Bytes

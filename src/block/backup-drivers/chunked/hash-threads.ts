@@ -3,9 +3,30 @@ import { Worker } from 'node:worker_threads'
 import type { Bytes } from '../../../kernel/bytes.ts'
 import { BackendError } from '../../../kernel/errors.ts'
 
+/** A digest for each so many bytes, and for the rest; `Infinity`: one for all. */
+export interface HashPlan {
+  readonly algorithm: 'md5' | 'sha256'
+  readonly blockBytes: number
+}
+
+/** A hash of a stream, and who is told the digests, one behind the other, when the stream has ended. */
+export interface StreamHash extends HashPlan {
+  readonly onDigests: (digests: Uint8Array) => void
+}
+
+/** @param onHex told the stream's MD5 */
+export function wholeMd5(onHex: (hex: string) => void): StreamHash {
+  const onDigests = (digest: Uint8Array) => onHex(Buffer.from(digest).toString('hex'))
+  return { algorithm: 'md5', blockBytes: Number.POSITIVE_INFINITY, onDigests }
+}
+
+export function sha256ByBlock(blockBytes: number, onDigests: StreamHash['onDigests']): StreamHash {
+  return { algorithm: 'sha256', blockBytes, onDigests }
+}
+
 /** What a thread is told. Pieces travel with their memory, and come back. */
 export type HashRequest =
-  | { readonly type: 'begin'; readonly run: number; readonly algorithm: string; readonly blockBytes: number }
+  | { readonly type: 'begin'; readonly run: number; readonly plans: readonly HashPlan[] }
   | { readonly type: 'update'; readonly run: number; readonly piece: Uint8Array<ArrayBuffer> }
   | { readonly type: 'finish'; readonly run: number }
   | { readonly type: 'forget'; readonly run: number }
@@ -13,7 +34,8 @@ export type HashRequest =
 /** What a thread answers. */
 export type HashReply =
   | { readonly type: 'piece'; readonly run: number; readonly piece: Uint8Array }
-  | { readonly type: 'digests'; readonly run: number; readonly digests: Uint8Array }
+  /** Of each plan. */
+  | { readonly type: 'digests'; readonly run: number; readonly digests: readonly Uint8Array[] }
 
 /** Pieces that one stream has under way in a thread. */
 const depth = 3
@@ -29,18 +51,15 @@ class HashThreads {
   #idle: NodeJS.Timeout | undefined
 
   /**
-   * Passes a stream through a hash.
+   * Passes a stream through hashes, in one thread: each piece changes hands twice, however many they are.
    * @param source every piece has memory of its own, which is given away
-   * @param blockBytes a digest for each so many bytes, and for the rest; `Infinity`: one for all
-   * @param onDigests called with the digests, one behind the other, when the stream has ended
    */
-  async *hashed(
-    source: Bytes,
-    algorithm: 'md5' | 'sha256',
-    blockBytes: number,
-    onDigests: (digests: Uint8Array) => void,
-  ): Bytes {
-    const run = this.#begin(algorithm, blockBytes)
+  async *hashed(source: Bytes, ...hashes: readonly StreamHash[]): Bytes {
+    clearTimeout(this.#idle)
+    const run = new HashRun(
+      this.#leastBusy(),
+      hashes.map(({ algorithm, blockBytes }) => ({ algorithm, blockBytes })),
+    )
     try {
       const pending: Promise<Uint8Array>[] = []
       for await (const piece of source) {
@@ -50,7 +69,8 @@ class HashThreads {
         if (pending.length >= depth) yield await (pending.shift() as Promise<Uint8Array>) // just pushed
       }
       for (const rest of pending) yield await rest
-      onDigests(await run.finish())
+      const digests = await run.finish()
+      for (const [index, { onDigests }] of hashes.entries()) onDigests(digests[index] ?? new Uint8Array(0))
     } finally {
       run.end()
       if (this.#threads.every(({ load }) => load === 0)) {
@@ -58,11 +78,6 @@ class HashThreads {
         this.#idle = setTimeout(() => void this.#letGo(), idleMs).unref()
       }
     }
-  }
-
-  #begin(algorithm: string, blockBytes: number): HashRun {
-    clearTimeout(this.#idle)
-    return new HashRun(this.#leastBusy(), algorithm, blockBytes)
   }
 
   #leastBusy(): HashThread {
@@ -92,13 +107,13 @@ class HashRun {
   readonly #id = nextRun++
   readonly #thread: HashThread
   readonly #pieces: PromiseWithResolvers<Uint8Array>[] = []
-  #digests: PromiseWithResolvers<Uint8Array> | undefined
+  #digests: PromiseWithResolvers<readonly Uint8Array[]> | undefined
   #failure: Error | undefined
 
-  constructor(thread: HashThread, algorithm: string, blockBytes: number) {
+  constructor(thread: HashThread, plans: readonly HashPlan[]) {
     this.#thread = thread
     thread.listen(this.#id, (answer) => this.#onAnswer(answer))
-    thread.send({ type: 'begin', run: this.#id, algorithm, blockBytes })
+    thread.send({ type: 'begin', run: this.#id, plans })
   }
 
   update(piece: Uint8Array): Promise<Uint8Array> {
@@ -111,7 +126,7 @@ class HashRun {
     return back.promise
   }
 
-  finish(): Promise<Uint8Array> {
+  finish(): Promise<readonly Uint8Array[]> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
     this.#digests = Promise.withResolvers()
     this.#thread.send({ type: 'finish', run: this.#id })

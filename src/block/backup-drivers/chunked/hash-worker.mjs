@@ -8,7 +8,7 @@ if (parentPort === null) throw new Error('hash-worker.mjs runs as a worker threa
 const port = parentPort
 
 /**
- * @typedef {object} Run
+ * @typedef {object} State
  * @property {string} algorithm
  * @property {number} blockBytes
  * @property {import('node:crypto').Hash} hash
@@ -16,38 +16,40 @@ const port = parentPort
  * @property {Buffer[]} digests
  */
 
-/** @type {Map<number, Run>} */
+/** @type {Map<number, State[]>} */
 const runs = new Map()
 
-/** @param {Run} run @param {Uint8Array} piece */
-function update(run, piece) {
+/** @param {State} state @param {Uint8Array} piece */
+function update(state, piece) {
   let at = 0
   while (at < piece.byteLength) {
-    const part = piece.subarray(at, at + run.blockBytes - run.filled)
-    run.hash.update(part)
-    run.filled += part.byteLength
+    const part = piece.subarray(at, at + state.blockBytes - state.filled)
+    state.hash.update(part)
+    state.filled += part.byteLength
     at += part.byteLength
-    if (run.filled === run.blockBytes) endBlock(run)
+    if (state.filled === state.blockBytes) endBlock(state)
   }
 }
 
-/** @param {Run} run */
-function endBlock(run) {
-  run.digests.push(run.hash.digest())
-  run.hash = createHash(run.algorithm)
-  run.filled = 0
+/** @param {State} state */
+function endBlock(state) {
+  state.digests.push(state.hash.digest())
+  state.hash = createHash(state.algorithm)
+  state.filled = 0
 }
 
 port.on('message', (/** @type {HashRequest} */ request) => {
   if (request.type === 'begin') {
-    const { algorithm, blockBytes } = request
-    runs.set(request.run, { algorithm, blockBytes, hash: createHash(algorithm), filled: 0, digests: [] })
+    const begun = request.plans.map(({ algorithm, blockBytes }) => {
+      return { algorithm, blockBytes, hash: createHash(algorithm), filled: 0, digests: [] }
+    })
+    runs.set(request.run, begun)
     return
   }
   const run = runs.get(request.run)
   if (run === undefined) return
   if (request.type === 'update') {
-    update(run, request.piece)
+    for (const state of run) update(state, request.piece)
     /** @type {HashReply} */
     const reply = { type: 'piece', run: request.run, piece: request.piece }
     port.postMessage(reply, [request.piece.buffer])
@@ -55,8 +57,9 @@ port.on('message', (/** @type {HashRequest} */ request) => {
   }
   runs.delete(request.run)
   if (request.type === 'forget') return
-  if (run.filled > 0 || run.digests.length === 0) endBlock(run)
+  for (const state of run) if (state.filled > 0 || state.digests.length === 0) endBlock(state)
+  const digests = run.map((state) => Buffer.concat(state.digests))
   /** @type {HashReply} */
-  const reply = { type: 'digests', run: request.run, digests: Buffer.concat(run.digests) }
+  const reply = { type: 'digests', run: request.run, digests }
   port.postMessage(reply)
 })

@@ -1,5 +1,5 @@
 import { type BlockDevice, isZero, readBytes, zeroRange } from '@emberglass/iscsi/device'
-import { type Bytes, limitBytes, MiB, regrouped } from '../../../kernel/bytes.ts'
+import { giveBack, limitBytes, MiB, regrouped } from '../../../kernel/bytes.ts'
 import { BackendError, messageOf, NotFound } from '../../../kernel/errors.ts'
 import type { BackupCall, StoredBackup } from '../../backup-driver.ts'
 import { type BlobContainer, DamagedBlob } from './blob-store.ts'
@@ -13,7 +13,7 @@ import {
   readSha256File,
   sha256Name,
 } from './documents.ts'
-import { hashThreads } from './hash-threads.ts'
+import { hashThreads, sha256ByBlock, wholeMd5 } from './hash-threads.ts'
 import { inLanes } from './lanes.ts'
 import { zeroObjects } from './zero-objects.ts'
 
@@ -122,16 +122,18 @@ async function readObject(
   })
   const plain = decompressed(stored, compressionOf(entry.compression))
   const pieces = regrouped(limitBytes(plain, entry.length, tooLong), pieceBytes)
-  const byBlock = hashThreads.hashed(pieces, 'sha256', blockBytes, (all) => {
+  const byBlock = sha256ByBlock(blockBytes, (all) => {
     found = all
   })
-  const whole: Bytes = hashThreads.hashed(byBlock, 'md5', Number.POSITIVE_INFINITY, (all) => {
-    md5 = Buffer.from(all).toString('hex')
+  const ofAll = wholeMd5((hex) => {
+    md5 = hex
   })
+  const whole = hashThreads.hashed(pieces, byBlock, ofAll)
   let length = 0
   for await (const piece of whole) {
     await sink.write(entry.offset + length, piece, call)
     length += piece.byteLength
+    giveBack(piece)
   }
   if (length !== entry.length) throw new DamagedBlob(`it has ${length} bytes, not ${entry.length}`)
   if (md5 !== entry.md5) throw new DamagedBlob(`its MD5 is ${md5}, not ${entry.md5}`)

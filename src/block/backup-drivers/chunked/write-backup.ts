@@ -10,7 +10,7 @@ import { changedParts, differingParts } from './changes.ts'
 import { type Compression, checksummed, compressed, compressionOf, shrinks } from './codec.ts'
 import { type ObjectEntry, objectName, writeMetadata, writeSha256File } from './documents.ts'
 import { type Chunk, chunksOf, geometryOf, geometryOfIncrement } from './geometry.ts'
-import { hashThreads } from './hash-threads.ts'
+import { hashThreads, type StreamHash, sha256ByBlock, wholeMd5 } from './hash-threads.ts'
 import { inLanes } from './lanes.ts'
 import { zeroDigests, zeroObjects } from './zero-objects.ts'
 
@@ -79,7 +79,7 @@ class ObjectWriter {
     const compression = compressionOf(this.#context.compression)
     if (compression !== 'none' && (await this.#zeroes.cover(chunk, call))) {
       const zero = await zeroObjects.of(chunk.length, blockBytes, compression)
-      await this.#context.container.put(name, once(zero.payload), call)
+      await this.#context.container.put(name, once(Uint8Array.from(zero.payload)), call)
       this.digests.set(firstBlock, zero.blockDigests)
       this.#written({ name, ...chunk, compression: this.#context.compression, ...zero })
       this.#advance(chunk.length)
@@ -94,11 +94,10 @@ class ObjectWriter {
         this.#advance(read - told)
         told = read
       }
-      return hashThreads.hashed(this.#read(chunk, call, onRead), 'sha256', blockBytes, (digests) =>
-        this.digests.set(firstBlock, digests),
-      )
+      return this.#read(chunk, call, onRead)
     }
-    await this.#writeObject(name, chunk, source, call)
+    const byBlock = sha256ByBlock(blockBytes, (digests) => this.digests.set(firstBlock, digests))
+    await this.#writeObject(name, chunk, { source, hashes: [byBlock] }, call)
   }
 
   /** An object for each stretch of a chunk that differs from the parent. */
@@ -113,31 +112,40 @@ class ObjectWriter {
         this.digests.set(part.offset / blockBytes, zeroDigests(part.length, blockBytes))
         continue
       }
+      const firstBlock = part.offset / blockBytes
+      const byBlock = sha256ByBlock(blockBytes, (digests) => this.digests.set(firstBlock, digests))
       const hashed = hashThreads.hashed(
         this.#read(part, call, () => {}),
-        'sha256',
-        blockBytes,
-        (digests) => this.digests.set(part.offset / blockBytes, digests),
+        byBlock,
       )
       for await (const _ of hashed) call.signal.throwIfAborted()
     }
     for (const part of differingParts(chunk, this.digests, parent)) {
-      await this.#writeObject(this.#nextName(), part, () => this.#read(part, call, () => {}), call)
+      const source = () => this.#read(part, call, () => {})
+      await this.#writeObject(this.#nextName(), part, { source, hashes: [] }, call)
     }
     this.#advance(chunk.length)
   }
 
-  /** @param source the part's bytes, which are read again when the target fails and that may pass */
-  async #writeObject(name: string, part: Chunk, source: () => Bytes, call: BackupCall): Promise<void> {
+  /**
+   * @param from.source the part's bytes, which are read again when the target fails and that may pass
+   * @param from.hashes that are taken of them on the way
+   */
+  async #writeObject(
+    name: string,
+    part: Chunk,
+    from: { readonly source: () => Bytes; readonly hashes: readonly StreamHash[] },
+    call: BackupCall,
+  ): Promise<void> {
     const { compression, source: volume, store } = this.#context
     const wanted = compressionOf(compression)
     const shrinking = wanted !== 'none' && (await shrinks(volume.device, part.offset, part.length, call))
     const used = shrinking ? wanted : 'none'
     const { attempts = 1, pauseMs = 0 } = store.retries ?? {}
     for (let attempt = 1; ; attempt++) {
-      const bytes = watchBytes(source())
+      const bytes = watchBytes(from.source())
       try {
-        const digests = await this.#putObject(name, bytes.bytes, used, part.length, call)
+        const digests = await this.#putObject(name, { ...from, source: bytes.bytes }, used, part.length, call)
         this.#written({ name, ...part, compression: shrinking ? compression : 'none', ...digests })
         return
       } catch (error) {
@@ -151,15 +159,16 @@ class ObjectWriter {
 
   async #putObject(
     name: string,
-    source: Bytes,
+    { source, hashes }: { readonly source: Bytes; readonly hashes: readonly StreamHash[] },
     compression: Compression,
     length: number,
     call: BackupCall,
   ): Promise<{ md5: string; storedCrc32: string | undefined }> {
     let md5 = ''
-    const hashed = hashThreads.hashed(source, 'md5', Number.POSITIVE_INFINITY, (digests) => {
-      md5 = Buffer.from(digests).toString('hex')
+    const ofAll = wholeMd5((hex) => {
+      md5 = hex
     })
+    const hashed = hashThreads.hashed(source, ...hashes, ofAll)
     let storedCrc32: string | undefined
     const stored =
       compression === 'none'

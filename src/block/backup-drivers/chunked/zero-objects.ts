@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { type Bytes, MiB } from '../../../kernel/bytes.ts'
 import { type Compression, checksummed, compressed } from './codec.ts'
-import { hashThreads } from './hash-threads.ts'
+import { hashThreads, sha256ByBlock, wholeMd5 } from './hash-threads.ts'
 
 /** What is known of an object that holds nothing but zeroes. */
 export interface ZeroObject {
@@ -39,12 +39,13 @@ class ZeroObjects {
   async #make(length: number, blockBytes: number, compression: Compression): Promise<ZeroObject> {
     let md5 = ''
     let blockDigests: Uint8Array = new Uint8Array(0)
-    const byBlock = hashThreads.hashed(zeroes(length), 'sha256', blockBytes, (digests) => {
+    const byBlock = sha256ByBlock(blockBytes, (digests) => {
       blockDigests = digests
     })
-    const whole = hashThreads.hashed(byBlock, 'md5', Number.POSITIVE_INFINITY, (digests) => {
-      md5 = Buffer.from(digests).toString('hex')
+    const ofAll = wholeMd5((hex) => {
+      md5 = hex
     })
+    const whole = hashThreads.hashed(zeroes(length), byBlock, ofAll)
     const parts: Uint8Array[] = []
     let storedCrc32 = ''
     const stored = checksummed(compressed(whole, compression, length), (hex) => {

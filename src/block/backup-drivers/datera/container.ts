@@ -21,7 +21,7 @@ import { derivedUuid } from '../../../kernel/crypto/derived-uuid.ts'
 import { messageOf, NotFound } from '../../../kernel/errors.ts'
 import { type BlobContainer, type BlobPlace, DamagedBlob } from '../chunked/blob-store.ts'
 import { metadataName, objectName, sha256Name } from '../chunked/documents.ts'
-import { hashThreads } from '../chunked/hash-threads.ts'
+import { hashThreads, wholeMd5 } from '../chunked/hash-threads.ts'
 import { decodeHeader, encodeHeader, headerBytes, numberOf } from './header.ts'
 
 /** How long the array may take to complete a snapshot, and cleaning up after a failure. */
@@ -73,9 +73,10 @@ export class DateraContainer implements BlobContainer {
       const disk = this.#disk
       let md5 = ''
       let payloadBytes = 0
-      const hashed = hashThreads.hashed(regrouped(data, MiB), 'md5', Number.POSITIVE_INFINITY, (digest) => {
-        md5 = Buffer.from(digest).toString('hex')
+      const ofAll = wholeMd5((hex) => {
+        md5 = hex
       })
+      const hashed = hashThreads.hashed(regrouped(data, MiB), ofAll)
       async function* behindHeader(): Bytes {
         yield new Uint8Array(headerBytes)
         for await (const part of hashed) {
@@ -112,9 +113,10 @@ export class DateraContainer implements BlobContainer {
       }
       let md5 = ''
       const payload = readStream(copy.disk, headerBytes, header.payloadBytes, transfers, call)
-      yield* hashThreads.hashed(payload, 'md5', Number.POSITIVE_INFINITY, (digest) => {
-        md5 = Buffer.from(digest).toString('hex')
+      const ofAll = wholeMd5((hex) => {
+        md5 = hex
       })
+      yield* hashThreads.hashed(payload, ofAll)
       if (md5 !== header.md5) throw new DamagedBlob(`the MD5 of what is stored is ${md5}, not ${header.md5}`)
     } catch (error) {
       call.signal.throwIfAborted()
