@@ -42,10 +42,11 @@ test('a location names a volume, with or without the store', () => {
 })
 
 test('an image is one volume that tells whose it is, is read-only, detached, and bootable by its format', async () => {
-  await using store = await cinder.store({ bootableFormats: ['raw', 'qcow2'] })
+  const bootableFormats = ['raw', 'qcow2']
+  await using store = await cinder.store({ bootableFormats })
   await store.start(call)
   const requester = { projectId: 'p'.repeat(32), userId: 'u', token: new Secret('t') }
-  for (const diskFormat of ['raw', 'iso']) {
+  for (const diskFormat of [...bootableFormats, 'iso']) {
     const imageId = randomUUID()
     const bytes = randomBytes(MiB + 1)
     const stored = await store.put(imageId, whole(bytes), bytes.byteLength, {
@@ -60,7 +61,7 @@ test('an image is one volume that tells whose it is, is read-only, detached, and
     assert.equal(volume.status, 'available')
     assert.deepEqual(volume.attachments, [])
     assert.equal(volume.sizeGib, 1)
-    assert.equal(volume.bootable, diskFormat === 'raw')
+    assert.equal(volume.bootable, bootableFormats.includes(diskFormat))
     assert.equal(volume.metadata['glance_image_id'], imageId)
     assert.equal(volume.metadata['image_size'], String(bytes.byteLength))
     assert.equal(volume.metadata['image_owner'], requester.projectId)
