@@ -116,6 +116,17 @@ test('snapshots, clones that outlive their parents, and the trash', async () => 
   assert.equal((await ceph.rbd('trash', 'ls', '--all', pool.name)).trim(), '')
 })
 
+test('a removal that was cut short is ended by the next', async () => {
+  await pool.create('cut', MiB, {}, call)
+  const { id } = JSON.parse(await ceph.rbd('info', '--format', 'json', `${pool.name}/cut`))
+  // What a client leaves that dies there: Ceph takes the name out of its list last.
+  await ceph.rados('-p', pool.name, 'rm', `rbd_header.${id}`, 'rbd_id.cut')
+  await assert.rejects(pool.open('cut', { readOnly: true }, call), NotFound)
+  assert.ok((await pool.names(call)).includes('cut'))
+  await pool.remove('cut', call)
+  assert.ok(!(await pool.names(call)).includes('cut'))
+})
+
 test('failures are kernel errors, and repeating is fine', async () => {
   await assert.rejects(pool.open('nothing', { readOnly: true }, call), NotFound)
   await pool.remove('nothing', call)

@@ -55,7 +55,10 @@ export class RbdPool {
     await this.cluster.run(call, 'rbd_clone3', [...from, this.io, name, options.handle])
   }
 
-  /** Already gone: fine. @throws Conflict when somebody has it open, or snapshots or clones are left */
+  /**
+   * Already gone: fine. Ends a removal that was cut short, after which the image is still listed and cannot be opened.
+   * @throws Conflict when somebody has it open, or snapshots or clones are left
+   */
   async remove(name: string, call: Call): Promise<void> {
     await this.#unlessGone(this.cluster.run(call, 'rbd_remove', [this.io, name]))
   }

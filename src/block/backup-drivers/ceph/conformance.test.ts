@@ -194,6 +194,23 @@ test("ceph: what Cinder's driver has made is restored, and is a parent for incre
   assert.deepEqual(await pool.names(call), [])
 })
 
+test('ceph: a deletion that was cut short is ended by the next', async () => {
+  const { ceph, own, pools } = await shared
+  await using driver = driverOn(ceph.settings.configurationFile, own.name)
+  await driver.start(call)
+  const plan = planOf(driver, randomUUID())
+  const source = { device: new MemoryDevice(sizeBytes), changed: undefined }
+  await driver.backup(plan, source, progress)
+  const [base, snapshot] = [baseIn(plan.prefix) ?? '', snapshotName(plan.id, plan.createdAt)]
+  const { id } = JSON.parse(await ceph.rbd('info', '--format', 'json', `${own.name}/${base}`))
+  await ceph.rbd('snap', 'rm', `${own.name}/${base}@${snapshot}`)
+  await ceph.rados('-p', own.name, 'rm', `rbd_header.${id}`, `rbd_id.${base}`)
+  const listed = async () => (await pools[0]?.names(call))?.includes(base)
+  assert.equal(await listed(), true, 'Ceph takes the name out of its list last')
+  await driver.delete(plan, call)
+  assert.equal(await listed(), false)
+})
+
 test('ceph: a larger volume is zeroed behind the restored bytes unless told otherwise; encryption is refused', async () => {
   const { ceph, own } = await shared
   await using driver = driverOn(ceph.settings.configurationFile, own.name)

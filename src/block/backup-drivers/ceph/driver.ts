@@ -121,7 +121,9 @@ export class CephBackupDriver implements BackupDriver {
       const isEmpty = await ifThere(() =>
         pool.withImage(base, { readOnly: false }, (image) => removeSnapshots(image, backup.id, call), call),
       )
-      if (isEmpty === true) await removeImage(pool, base, call)
+      // one that cannot be opened may be half removed: its name is then still listed
+      const isOurs = base === baseName(backup.volumeId, backup.id)
+      if (isEmpty ?? isOurs) await removeImage(pool, base, call)
     }
     await removeDocuments(pool, backup.id, call)
   }

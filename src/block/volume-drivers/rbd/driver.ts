@@ -95,8 +95,7 @@ export class RbdDriver implements VolumeDriver {
     try {
       await pool.withImage(name, { readOnly: false }, (image) => this.#clearCloneSnapshots(image, call), call)
     } catch (error) {
-      if (error instanceof NotFound) return
-      throw error
+      if (!(error instanceof NotFound)) throw error // or it may be half removed, and its name still listed
     }
     try {
       await pool.remove(name, call)

@@ -164,10 +164,11 @@ export class RbdImageStore implements ImageStore {
       }
     }
     try {
-      await pool.withImage(name, { readOnly: false }, clear, call)
+      await pool.withImage(name, { readOnly: false }, clear, call).catch((error: unknown) => {
+        if (!(error instanceof NotFound)) throw error // or it may be half removed, and its name still listed
+      })
       await pool.remove(name, call)
     } catch (error) {
-      if (error instanceof NotFound) return
       if (isErrno(error, 'ENOTEMPTY')) await pool.discard(name, call)
       else if (isErrno(error, 'EBUSY')) throw new Conflict(`Image ${name} is in use.`, { cause: error })
       else throw error
