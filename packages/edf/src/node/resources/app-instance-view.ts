@@ -14,7 +14,7 @@ import type {
   VolumeRow,
 } from '../database/rows.ts'
 import { aclPaths } from './acl-policy.ts'
-import { authView } from './auth.ts'
+import { authView, type StoredAuth } from './auth.ts'
 import { copiesViewer, worst } from './copies-view.ts'
 import { appInstancePath, noReference, storageInstancePath, volumePath } from './locate.ts'
 import { policyView } from './performance-policy.ts'
@@ -99,6 +99,8 @@ export function storageInstanceViews(
   const byOwner = Map.groupBy(views.keys(), (index) => volumes[index]?.storage_instance)
   const pools = new Set(rows.map(({ ip_pool }) => ip_pool))
   const portalsByPool = new Map([...pools].map((pool) => [pool, portalsOfPool(node, JSON.parse(pool))]))
+  const poolOf = readOnce<ResolvedReference>()
+  const authOf = readOnce<StoredAuth>()
   return rows.map((row) => {
     const path = storageInstancePath(row.app_instance, row.name)
     const status = node.exports.status(row.uuid)
@@ -120,14 +122,14 @@ export function storageInstanceViews(
       service_configuration: row.service_configuration,
       access_control_mode: row.access_control_mode,
       acl_policy: { path: `${path}/acl_policy`, ...aclOf(row.uuid) },
-      ip_pool: JSON.parse(row.ip_pool),
+      ip_pool: poolOf(row.ip_pool),
       access: {
         path: `${path}/access`,
         ips: portals.map(({ host }) => host),
         iqn: row.iqn,
         portals: portals.map(({ host, port }) => `${host}:${port}`),
       },
-      auth: authView(JSON.parse(row.auth), `${path}/auth`),
+      auth: authView(authOf(row.auth), `${path}/auth`),
       active_initiators: [...node.exports.initiatorsOf(row.uuid)],
       active_storage_nodes: [{ path: storageNodePath(node) }],
       volumes,
@@ -154,11 +156,12 @@ export function volumeViews(
   })
   const policiesOf = snapshotPoliciesOf(node, paths)
   const copiesOf = copiesViewer(node)
+  const placementOf = readOnce<ResolvedReference>()
   const hasPolicies = productHas(node.productVersion, 'placementPolicy')
   return rows.map((row, index) => {
     const path = paths[index] ?? ''
     const usedBytes = node.usage.of(row.store_id)
-    const placement: ResolvedReference = JSON.parse(row.placement_policy)
+    const placement = placementOf(row.placement_policy)
     return {
       path,
       name: row.name,
@@ -184,6 +187,18 @@ export function volumeViews(
       active_storage_nodes: [{ path: storageNodePath(node) }],
     }
   })
+}
+
+/** Reads JSON from columns that are alike in most rows: the same text once. What it returns is not to be changed. */
+function readOnce<Value>(): (text: string) => Value {
+  const read = new Map<string, Value>()
+  return (text) => {
+    const known = read.get(text)
+    if (known !== undefined) return known
+    const value: Value = JSON.parse(text)
+    read.set(text, value)
+    return value
+  }
 }
 
 export function snapshotView(row: SnapshotRow, owner: string): Snapshot {
