@@ -8,6 +8,8 @@ interface Progress {
   readonly percent: number
   readonly done_bytes: number
   readonly total_bytes: number
+  /** ISO-8601, UTC without a zone. */
+  readonly started_at: string
   readonly finished_at: string | null
   readonly error: string | null
 }
@@ -41,7 +43,9 @@ async function follow(cloud: Cloud, id: string): Promise<void> {
     if (progress !== null) {
       firstBytes ??= progress.done_bytes
       const seconds = (performance.now() - startedMs) / 1000
-      show(progress, (progress.done_bytes - firstBytes) / Math.max(seconds, 0.001))
+      if (progress.finished_at === null) {
+        show(progress, (progress.done_bytes - firstBytes) / Math.max(seconds, 0.001))
+      } else showEnd(progress, progress.finished_at)
       if (progress.finished_at !== null) {
         process.stdout.write('\n')
         if (progress.error !== null) throw failed(id, progress.error)
@@ -52,12 +56,19 @@ async function follow(cloud: Cloud, id: string): Promise<void> {
   }
 }
 
-/** @param rate bytes a second */
-function show(progress: Progress, rate: number): void {
+/** How long all of it took, whenever we began to look. */
+function showEnd(progress: Progress, finishedAt: string): void {
+  const seconds = (Date.parse(`${finishedAt}Z`) - Date.parse(`${progress.started_at}Z`)) / 1000
+  const end = progress.error === null ? 'done in' : 'failed after'
+  show(progress, progress.done_bytes / Math.max(seconds, 0.001), `${end} ${seconds.toFixed(1)} s`)
+}
+
+/** @param rate bytes a second @param end what stands in place of the time left */
+function show(progress: Progress, rate: number, end?: string): void {
   const { operation, percent, done_bytes: doneBytes, total_bytes: totalBytes } = progress
   const full = Math.round((percent / 100) * barWidth)
   const bar = `${'█'.repeat(full)}${'░'.repeat(barWidth - full)}`
-  const left = rate > 0 ? `${Math.ceil((totalBytes - doneBytes) / rate)} s left` : 'waiting'
+  const left = end ?? (rate > 0 ? `${Math.ceil((totalBytes - doneBytes) / rate)} s left` : 'waiting')
   const done = `${Math.round(doneBytes / MiB)} of ${Math.round(totalBytes / MiB)} MiB`
   const line = `${operation} ${bar} ${String(percent).padStart(3)} %  ${done}  ${(rate / MiB).toFixed(1)} MiB/s  ${left}`
   process.stdout.write(process.stdout.isTTY ? `\r${line}\x1b[K` : `${line}\n`)

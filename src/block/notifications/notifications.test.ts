@@ -7,6 +7,9 @@ import { test } from 'node:test'
 import { onEachEngine, testEngines } from '../../kernel/db/testing.ts'
 import { silentLogger } from '../../kernel/log.ts'
 import { Webhook } from '../../kernel/notifications/webhook.ts'
+import { defineBackupDriver } from '../backup-driver.ts'
+import { chunkedBackupDriver } from '../backup-drivers/chunked/chunked.ts'
+import { MemoryBlobStore } from '../backup-drivers/memory.ts'
 import { startTestBlock } from '../testing.ts'
 
 interface Told {
@@ -92,6 +95,54 @@ onEachEngine((engine) => {
     assert.equal(told[5]?.payload['size'], 2)
     assert.equal(told.at(-1)?.payload['status'], 'deleted')
   })
+})
+
+test('a backup on the array tells how far it is by the clock, when backup_datera_progress_timer says so', async () => {
+  await using hook = await receiver()
+  const [engine] = testEngines().engines
+  assert.ok(engine)
+  const store = new MemoryBlobStore({ chunkBytes: 16 * 1024 ** 2, blockBytes: 1024 ** 2 })
+  const open = store.open.bind(store)
+  // the backup does not go on before the clock has told of it: two notifications, after that of the start
+  store.open = async (place) => {
+    const container = await open(place)
+    const put: typeof container.put = async (name, data, call) => {
+      await hook.until(3)
+      await container.put(name, data, call)
+    }
+    return { ...container, put }
+  }
+  const settings = { compression: 'zlib', encryptionKeyFile: undefined } as const
+  const create = () => chunkedBackupDriver(store, settings)
+  await using block = await startTestBlock(engine, {
+    config: {
+      DEFAULT: {
+        enabled_backends: 'first',
+        disabled_notifications: 'volume',
+        backup_driver: 'datera',
+        backup_datera_progress_timer: 'true',
+        backup_timer_interval: '1',
+        backup_object_number_per_notification: '1000',
+      },
+      first: { volume_driver: 'memory' },
+      oslo_messaging_notifications: { driver: 'webhook', webhook_url: hook.url },
+    },
+    backupDrivers: [defineBackupDriver({ name: 'datera', aliases: [], options: {}, create })],
+  })
+  const made = await block.request('member', 'POST', '/volumes', { body: { volume: { size: 1 } } })
+  await block.idle()
+  const body = { backup: { volume_id: made.body.volume.id } }
+  const { id } = (await block.request('member', 'POST', '/backups', { body })).body.backup
+  await block.idle()
+  let told = await hook.until(5)
+  while (told.at(-1)?.event_type !== 'backup.create.end') told = await hook.until(told.length + 1)
+  const percents = told.flatMap(({ event_type: event, payload }) =>
+    event === 'backup.createprogress' ? [payload['backup_percent']] : [],
+  )
+  assert.equal(told[0]?.event_type, 'backup.create.start')
+  assert.equal(percents.at(-1), 100)
+  assert.equal(percents[0], 0)
+  assert.ok(told.every(({ payload }) => payload['backup_id'] === id))
 })
 
 test('groups, their snapshots, types and QoS specs are told of', async () => {
