@@ -185,7 +185,8 @@ test('a server that stumbles is asked again, and one that is full is not', async
       assert.equal(seen.length, 3)
       await assert.rejects(client.putObject('c', 'full', chunksOf(Buffer.from('x')), {}, call), NoCapacity)
       await assert.rejects(client.putObject('c', 'down', chunksOf(Buffer.from('x')), {}, call), BackendError)
-      assert.equal(seen.length, 5, 'a stream is sent once')
+      const writes = seen.filter((line) => line.startsWith('PUT'))
+      assert.equal(writes.length, 5, 'a stream is sent once')
     },
   )
 })
