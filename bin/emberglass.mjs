@@ -28,7 +28,7 @@ const isSetUp = process.execArgv.includes('--conditions=source')
 
 if (isSetUp) {
   module.enableCompileCache(join(root, 'node_modules', '.cache', 'emberglass'))
-  await import('./flat-dependencies.mjs')
+  await import('./quick-imports.mjs')
   await import('../src/main.ts')
 } else if (!existsSync(node)) {
   process.stderr.write('emberglass: its dependencies are not installed; run: npm ci\n')

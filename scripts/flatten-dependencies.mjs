@@ -1,5 +1,5 @@
 // Makes one file of each dependency that is dozens or hundreds of small modules: loading those was half of what a
-// start costs. `bin/flat-dependencies.mjs` makes imports find the result. Run after the installation, by the Node
+// start costs. `bin/quick-imports.mjs` makes imports find the result. Run after the installation, by the Node
 // that has been installed.
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -13,7 +13,9 @@ const entries = join(modules, '.cache', 'flat-entries')
 /** Those written as ES modules, with every subpath that they export. */
 const esModules = ['kysely', 'typebox']
 /** Those of CommonJS. */
-const commonJs = ['fastify', 'pino', 'undici', 'yaml']
+const commonJs = ['@fastify/ajv-compiler', 'fastify', 'pino', 'undici', 'yaml']
+
+const fileOf = (specifier) => specifier.replaceAll('/', '-')
 
 /** @returns the file of each subpath that a package exports, by what an import says: `typebox/value` */
 function exportsOf(name) {
@@ -29,15 +31,13 @@ async function entryOf(name) {
   const names = Object.keys(await import(name)).filter(
     (each) => !['default', 'module.exports'].includes(each),
   )
-  const file = join(entries, `${name}.mjs`)
+  const file = join(entries, `${fileOf(name)}.mjs`)
   writeFileSync(
     file,
     `import whole from '${name}'\nexport default whole\nexport const { ${names.join(', ')} } = whole\n`,
   )
   return [name, file]
 }
-
-const fileOf = (specifier) => specifier.replaceAll('/', '-')
 
 for (const each of [directory, entries]) {
   rmSync(each, { recursive: true, force: true })

@@ -40,7 +40,7 @@ const { status } = spawnSync(
   [
     '--conditions=source',
     '--disable-warning=ExperimentalWarning',
-    `--import=${join(root, 'bin', 'flat-dependencies.mjs')}`,
+    `--import=${join(root, 'bin', 'quick-imports.mjs')}`,
     join(root, 'scripts', 'run-tests.mjs'),
     ...files,
   ],

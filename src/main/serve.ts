@@ -54,6 +54,8 @@ export async function serve(options: {
   defaults: ConfigDefaults
   databaseUrl: string
   initiatorName: string
+  /** The embedded array: stores and backends are started when it is there. */
+  array?: Promise<unknown> | undefined
   log: Logger
 }): Promise<Services> {
   const { state, services, addresses, log } = options
@@ -126,6 +128,7 @@ export async function serve(options: {
     undo.defer(() => block.api.close())
   }
 
+  await options.array
   await image?.start()
   await block?.start()
   const jobs = new Map<SharedDatabase, AnyJobDefinition[]>()

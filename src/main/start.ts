@@ -97,7 +97,6 @@ async function startEverything(options: StartOptions, running: AsyncDisposableSt
   })
   if (options.edfNode) await writeArrayCredentials(state, host, ports)
   const { serve } = await import('./serve.ts')
-  await array
   const cinderConf = configurationFile(options.cinderConf, join(state.path, 'cinder.conf'))
   const glanceConf = configurationFile(options.glanceConf, join(state.path, 'glance-api.conf'))
   const services = running.use(
@@ -117,6 +116,7 @@ async function startEverything(options: StartOptions, running: AsyncDisposableSt
       }),
       databaseUrl: options.database ?? `sqlite:///${join(state.path, 'emberglass.sqlite')}`,
       initiatorName: `iqn.2026-11.org.emberglass:controller-${state.instanceId}`,
+      array,
       log,
     }),
   )

@@ -98,13 +98,13 @@ const Namespace = Type.Object(
 
 /** What clients may send; fields of the service's own are refused before these look. */
 const input = {
-  namespace: Compile(Namespace),
-  property: Compile(Property),
-  object: Compile(MetadefObject),
-  tag: Compile(Tag),
-  tags: Compile(Tags),
-  association: Compile(Association),
-} as const satisfies Readonly<Record<string, Validator>>
+  namespace: Namespace,
+  property: Property,
+  object: MetadefObject,
+  tag: Tag,
+  tags: Tags,
+  association: Association,
+} as const satisfies Readonly<Record<string, TSchema>>
 
 export type MetadefKind = keyof typeof input
 
@@ -117,11 +117,22 @@ const required: Readonly<Record<MetadefKind, string>> = {
   association: 'name',
 }
 
+const validators = new Map<MetadefKind, Validator>()
+
+/** Compiled when it is needed first: not everybody has metadata definitions. */
+function validatorOf(kind: MetadefKind): Validator {
+  const known = validators.get(kind)
+  if (known !== undefined) return known
+  const validator: Validator = Compile(input[kind])
+  validators.set(kind, validator)
+  return validator
+}
+
 /** @throws Invalid unless the body is what the schema says */
 export function checkMetadef(kind: MetadefKind, body: Readonly<Record<string, unknown>>): void {
   refuseSurrogates(body)
   if (!(required[kind] in body)) throw notMatching(kind, `'${required[kind]}' is a required property`)
-  const validator: Validator = input[kind]
+  const validator = validatorOf(kind)
   if (validator.Check(body)) return
   const [error] = validator.Errors(body)
   throw notMatching(kind, `${error?.instancePath ?? ''} ${error?.message ?? 'is not valid'}`.trim())

@@ -1,7 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { AjvCompiler } from '@fastify/ajv-compiler'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify'
+import {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifySchemaCompiler,
+  fastify,
+  LogController,
+} from 'fastify'
 import type { Logger } from '../log.ts'
 
 /** One OpenStack API: a Fastify instance whose schemas are TypeBox. */
@@ -37,10 +44,8 @@ export function createApiServer(options: { log: Logger; bodyLimit?: number }): A
       const given = request.headers['x-openstack-request-id']
       return typeof given === 'string' && requestIdPattern.test(given) ? given : `req-${randomUUID()}`
     },
-    ajv: {
-      customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true, allErrors: false },
-    },
   }).withTypeProvider<TypeBoxTypeProvider>()
+  app.setValidatorCompiler(compilerOnDemand())
 
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-openstack-request-id', request.id)
@@ -57,4 +62,23 @@ export function createApiServer(options: { log: Logger; bodyLimit?: number }): A
     )
   })
   return app
+}
+
+/** Fastify's own validator, which compiles a schema when the first request needs it rather than at every start. */
+function compilerOnDemand(): FastifySchemaCompiler<unknown> {
+  const compile = AjvCompiler()(
+    {},
+    { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true, allErrors: false } },
+  )
+  return (route) => {
+    let compiled: ReturnType<typeof compile> | undefined
+    const validate = (data: unknown) => {
+      compiled ??= compile(route)
+      const isValid = compiled(data) === true // never a promise: no schema of ours is asynchronous
+      validate.errors = compiled.errors ?? null
+      return isValid
+    }
+    validate.errors = null as NonNullable<ReturnType<typeof compile>['errors']> | null
+    return validate
+  }
 }
