@@ -264,13 +264,14 @@ export class ThinStore implements AsyncDisposable {
       }
       this.#graph.revert(entry, snapshot)
     }
-    const volume = this.#opened.get(volumeId)
-    if (volume === undefined) revert()
+    if (!this.#opened.has(volumeId)) revert()
     else {
-      await volume.exclusive(() => {
-        revert()
-        volume.reload()
-      })
+      await this.#holding(volumeId, (volume) =>
+        volume.exclusive(() => {
+          revert()
+          volume.reload()
+        }),
+      )
     }
     this.#spaceReturn.start()
   }
@@ -283,15 +284,16 @@ export class ThinStore implements AsyncDisposable {
     this.#checkOpen()
     const entry = this.#graph.entries.get(id)
     if (entry === undefined) return
-    const volume = this.#opened.get(id)
-    if (volume === undefined) this.#graph.remove(entry)
+    if (!this.#opened.has(id)) this.#graph.remove(entry)
     else {
-      await volume.exclusive(() => {
-        if (this.#graph.entries.get(id) !== entry) return
-        this.#graph.remove(entry)
-        this.#opened.delete(id)
-        volume.close(new EntryNotFoundError(`${id} was deleted`))
-      })
+      await this.#holding(id, (volume) =>
+        volume.exclusive(() => {
+          if (this.#graph.entries.get(id) !== entry) return
+          this.#graph.remove(entry)
+          this.#opened.delete(id)
+          volume.close(new EntryNotFoundError(`${id} was deleted`))
+        }),
+      )
     }
     this.#spaceReturn.start()
   }
@@ -461,6 +463,7 @@ export class ThinStore implements AsyncDisposable {
     return volume
   }
 
+  /** As a user of the volume: otherwise its last user could close it, and another open it anew, while this waits. */
   async #holding(id: string, operation: (volume: ThinVolume) => Promise<void>): Promise<void> {
     const volume = this.#hold(this.#graph.entry(id))
     try {
