@@ -7,7 +7,7 @@ import type { Operation } from './operation.ts'
 export type ResourceFilters = Readonly<Record<string, readonly string[]>>
 
 /** Upstream's default filter file. @see block-storage-api specification 1.9 */
-const defaults: ResourceFilters = {
+export const defaultFilters = {
   volume: [
     'name',
     'status',
@@ -29,7 +29,7 @@ const defaults: ResourceFilters = {
   message: ['resource_uuid', 'resource_type', 'event_id', 'request_id', 'message_level'],
   pool: ['name', 'volume_type'],
   volume_type: ['is_public'],
-}
+} as const satisfies ResourceFilters
 
 /**
  * Reads the file that `resource_query_filters_file` names.
@@ -78,7 +78,7 @@ export function resourceFilterOperations({ settings }: Pick<Block, 'settings'>):
       since: 33,
       async run(request) {
         const wanted = request.query.get('resource')
-        const found = Object.entries(settings.resourceFilters ?? defaults).filter(
+        const found = Object.entries<readonly string[]>(settings.resourceFilters ?? defaultFilters).filter(
           ([resource]) => wanted === null || resource === wanted,
         )
         return {

@@ -10,6 +10,7 @@ import {
   text,
 } from '../kernel/config/options.ts'
 import { Misconfigured } from '../kernel/errors.ts'
+import { proxyOptions } from '../kernel/http/request-base.ts'
 import { type ResourceFilters, readResourceFilters } from './resource-filters.ts'
 import { defaultRules, type SchedulerRules, unknownNames } from './scheduler/schedule.ts'
 
@@ -178,9 +179,7 @@ const middlewareOptions = {
     min: 1,
     deprecatedNames: ['DEFAULT/osapi_max_request_body_size'],
   }),
-  parsesProxyHeaders: boolean('enable_proxy_headers_parsing', {
-    help: 'Links are made of what Forwarded and X-Forwarded-* headers say.',
-  }),
+  ...proxyOptions,
 } as const
 
 const healthcheckOptions = {

@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import { MiB } from '../kernel/bytes.ts'
 import { BackendError } from '../kernel/errors.ts'
 import { Cloud } from './cloud.ts'
 
@@ -16,7 +17,6 @@ interface Progress {
 
 const lookMs = 500
 const barWidth = 30
-const MiB = 1024 * 1024
 
 /** `emberglass backup watch <id>`: a bar until what is being done with the backup has ended. */
 export async function watchBackup(stateDirectory: string, id: string): Promise<void> {

@@ -11,6 +11,7 @@ import {
   text,
 } from '../kernel/config/options.ts'
 import { Invalid, Misconfigured } from '../kernel/errors.ts'
+import { proxyOptions } from '../kernel/http/request-base.ts'
 import { bracketedList, byteSize, type Values } from './option-kinds.ts'
 
 /** A count whose -1 means that there is no limit. */
@@ -140,12 +141,6 @@ const healthOptions = {
   }),
 }
 
-const middlewareOptions = {
-  parsesProxyHeaders: boolean('enable_proxy_headers_parsing', {
-    help: 'The version document links to where Forwarded and X-Forwarded-* headers say.',
-  }),
-}
-
 const authenticationOptions = {
   keystoneUri: optionalText('www_authenticate_uri', {
     deprecatedNames: ['auth_uri'],
@@ -158,7 +153,7 @@ export type ImageSettings = Values<typeof defaultOptions> &
   Values<typeof formatOptions> &
   Values<typeof taskOptions> &
   Values<typeof healthOptions> &
-  Values<typeof middlewareOptions> &
+  Values<typeof proxyOptions> &
   Values<typeof authenticationOptions>
 
 /**
@@ -171,7 +166,7 @@ export function readImageSettings(config: Config): ImageSettings {
     ...config.read('image_format', formatOptions),
     ...config.read('task', taskOptions),
     ...config.read('healthcheck', healthOptions),
-    ...config.read('oslo_middleware', middlewareOptions),
+    ...config.read('oslo_middleware', proxyOptions),
     ...config.read('keystone_authtoken', authenticationOptions),
   }
   try {

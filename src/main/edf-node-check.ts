@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { EdfClient, type EdfScope } from '@emberglass/edf/client'
 import { checkEdfNode, type DataDirectory, EdfNodeStartError } from '@emberglass/edf/node'
+import { MiB } from '../kernel/bytes.ts'
 import { BackendError, messageOf } from '../kernel/errors.ts'
 
 interface CheckCommand {
@@ -18,7 +19,6 @@ interface Verdict {
   readonly extent: string
 }
 
-const MiB = 1024 * 1024
 const lookMs = 500
 /** A check that gets no further for this long is given up. */
 const patienceMs = 10 * 60_000
@@ -82,7 +82,7 @@ async function follow(root: EdfScope, node: string, call: { signal: AbortSignal 
     for (const { medium, bytesRead: doneBytes, totalBytes } of checks) {
       progress.show(medium, doneBytes, totalBytes)
     }
-    const total = checks.reduce((sum, one) => sum + one.bytesRead, 0)
+    const total = bytesReadBy(checks)
     if (total !== bytesRead) movedAt = performance.now()
     bytesRead = total
     if (performance.now() - movedAt > patienceMs) {
@@ -100,13 +100,15 @@ async function follow(root: EdfScope, node: string, call: { signal: AbortSignal 
     ...problems.map((problem) => `${medium}: ${problem}`),
   ])
   const { causes = [] } = await root.storageNodes.get(node, call)
-  const read = checks.reduce((sum, one) => sum + one.bytesRead, 0)
   return {
     errors: [...causes, ...errors],
     warnings: [],
-    extent: `${checks.length} data directories, ${inMiB(read)} MiB`,
+    extent: `${checks.length} data directories, ${inMiB(bytesReadBy(checks))} MiB`,
   }
 }
+
+const bytesReadBy = (checks: readonly { readonly bytesRead: number }[]): number =>
+  checks.reduce((sum, one) => sum + one.bytesRead, 0)
 
 async function connect(directory: string, call: { signal: AbortSignal }): Promise<EdfClient> {
   const url = new URL((await readFile(join(directory, 'rest-url'), 'utf8')).trim())

@@ -20,6 +20,7 @@ import {
   operation,
   parameter,
 } from '../operation.ts'
+import { defaultFilters } from '../resource-filters.ts'
 import { closed, Uuid, UuidOrNull, validator } from '../validation.ts'
 import type { AttachmentRow } from '../volumes/queries.ts'
 import { noArgument } from '../volumes/schemas.ts'
@@ -160,8 +161,7 @@ async function list(block: Block, request: BlockRequest, detail: boolean): Promi
   const paging = readPaging(request.query, sortColumns, block.settings.osapiMaxLimit)
   const conditions: Condition[] = []
   if (!allTenants(request)) conditions.push(sql<SqlBool>`project_id = ${request.projectId}`)
-  const allowed = ['volume_id', 'status', 'instance_id', 'attach_status']
-  for (const [name, value] of readFilters(block, request, 'attachment', allowed)) {
+  for (const [name, value] of readFilters(block, request, 'attachment', defaultFilters.attachment)) {
     const column = Object.hasOwn(filterColumns, name) ? filterColumns[name] : undefined
     conditions.push(column === undefined ? sql<SqlBool>`1 = 0` : sql<SqlBool>`${sql.ref(column)} = ${value}`)
   }

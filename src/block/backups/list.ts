@@ -13,6 +13,7 @@ import {
 } from '../listing.ts'
 import type { Answer, BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
+import { defaultFilters } from '../resource-filters.ts'
 import { mapCondition } from '../volumes/filters.ts'
 import { countBackups, listBackups } from './queries.ts'
 import { backupJson, backupSummaryJson } from './view.ts'
@@ -59,7 +60,7 @@ export async function answerBackupList(
   const paging = readPaging(request.query, columns, block.settings.osapiMaxLimit)
   const conditions: Condition[] = []
   if (!allTenants(request)) conditions.push(sql<SqlBool>`project_id = ${request.projectId}`)
-  for (const [name, value] of readFilters(block, request, 'backup', ['name', 'status', 'volume_id'])) {
+  for (const [name, value] of readFilters(block, request, 'backup', defaultFilters.backup)) {
     conditions.push(backupCondition(block, request, name, value))
   }
   const rows = await listBackups(block.db, conditions, paging)

@@ -15,6 +15,7 @@ import {
   parameter,
 } from '../operation.ts'
 import { authorize, isAllowed } from '../policy.ts'
+import { defaultFilters } from '../resource-filters.ts'
 import { closed, Name, Uuid, validator } from '../validation.ts'
 import { createGroupSnapshot } from './create.ts'
 import { deleteGroupSnapshot } from './delete.ts'
@@ -122,8 +123,7 @@ function detailView(row: GroupSnapshotRow, request: BlockRequest): object {
 async function list(block: Block, request: BlockRequest, detail: boolean): Promise<Answer> {
   authorize(request.identity, 'group:get_all_group_snapshots')
   const paging = readPaging(request.query, groupSnapshotSortColumns, block.settings.osapiMaxLimit)
-  const allowed = ['name', 'status', 'group_id']
-  const conditions = listConditions(block, request, 'group_snapshot', allowed, [
+  const conditions = listConditions(block, request, 'group_snapshot', defaultFilters.group_snapshot, [
     'id',
     'name',
     'status',

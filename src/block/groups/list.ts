@@ -12,6 +12,7 @@ import {
 } from '../listing.ts'
 import type { Answer, BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
+import { defaultFilters } from '../resource-filters.ts'
 import { queryBoolean } from '../validation.ts'
 import { groupsOf, listGroups, memberIdsOf, volumeTypesOf } from './queries.ts'
 import { groupSummary, groupView } from './view.ts'
@@ -69,7 +70,10 @@ export async function answerGroupList(block: Block, request: BlockRequest, detai
     'group_type_id',
     'user_id',
   ]
-  const conditions = [...listConditions(block, request, 'group', ['name'], columns), groupsOf('group')]
+  const conditions = [
+    ...listConditions(block, request, 'group', defaultFilters.group, columns),
+    groupsOf('group'),
+  ]
   const rows = await listGroups(block.db, conditions, paging)
   const ids = rows.map((row) => row.id)
   const types = detail ? await volumeTypesOf(block.db, ids) : new Map<string, readonly string[]>()

@@ -12,6 +12,7 @@ import {
 } from '../listing.ts'
 import { type Answer, type BlockRequest, type Operation, parameter } from '../operation.ts'
 import { authorize } from '../policy.ts'
+import { defaultFilters } from '../resource-filters.ts'
 import type { MessageRow } from './queries.ts'
 
 const actionTexts: Readonly<Record<string, string>> = {
@@ -70,7 +71,7 @@ const sortColumns: SortColumns = {
   message_level: { column: 'message_level', kind: 'required' },
 }
 
-const filters = ['resource_uuid', 'resource_type', 'event_id', 'request_id', 'message_level']
+const filters: readonly string[] = defaultFilters.message
 
 /** `/messages`. @see block-storage-api specification 3.11, 5.14 */
 export function messageOperations(block: Block): readonly Operation[] {

@@ -14,6 +14,7 @@ import {
 } from '../listing.ts'
 import type { Answer, BlockRequest } from '../operation.ts'
 import { authorize } from '../policy.ts'
+import { defaultFilters } from '../resource-filters.ts'
 import { queryBoolean } from '../validation.ts'
 import { mapCondition } from '../volumes/filters.ts'
 import { countSnapshots, listSnapshots } from './queries.ts'
@@ -57,13 +58,8 @@ export async function answerSnapshotList(
   const paging = readPaging(request.query, sortColumns, block.settings.osapiMaxLimit)
   const conditions: Condition[] = []
   if (!allTenants(request)) conditions.push(sql<SqlBool>`project_id = ${request.projectId}`)
-  const allowed = ['name', 'status', 'volume_id', 'availability_zone', 'consumes_quota']
-  for (const [name, value] of readFilters(
-    block,
-    request,
-    'snapshot',
-    request.minor >= 22 ? [...allowed, 'metadata'] : allowed,
-  )) {
+  const builtIn = defaultFilters.snapshot.filter((name) => name !== 'metadata' || request.minor >= 22)
+  for (const [name, value] of readFilters(block, request, 'snapshot', builtIn)) {
     conditions.push(snapshotCondition(block, request, name, value))
   }
   const rows = await listSnapshots(block.db, conditions, paging)

@@ -3,6 +3,7 @@ import { Invalid } from '../../kernel/errors.ts'
 import { type Condition, contains, equals, jsonText, never, type SortColumns } from '../listing.ts'
 import type { BlockRequest } from '../operation.ts'
 import { parsePythonLiteral, parsePythonStringMap } from '../python-literal.ts'
+import { defaultFilters } from '../resource-filters.ts'
 import { queryBoolean } from '../validation.ts'
 
 /** What a volume list can be sorted by. @see cinder/api/v3/views/volumes.py; specification 1.8 */
@@ -27,21 +28,7 @@ export const volumeSortColumns: SortColumns = {
 const sortedAsNull = ['name', 'availability_zone', 'host', 'volume_type_id', 'migration_status']
 
 /** What those who are not admins may filter volumes by. @see specification 1.9 */
-export const volumeFilters: readonly string[] = [
-  'name',
-  'display_name',
-  'status',
-  'metadata',
-  'bootable',
-  'migration_status',
-  'availability_zone',
-  'group_id',
-  'glance_metadata',
-  'size',
-  'created_at',
-  'updated_at',
-  'consumes_quota',
-]
+export const volumeFilters: readonly string[] = [...defaultFilters.volume, 'display_name', 'glance_metadata']
 
 const textColumns: Readonly<Record<string, string>> = {
   id: 'id',

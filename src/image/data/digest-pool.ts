@@ -185,7 +185,7 @@ class Run implements DigestRun {
    * The next slot's bytes. V8 copies into shared memory word by word, and byte by byte from an address that is not
    * aligned as the target is, as chunks of a socket are not: ten times slower than a slot is gathered here.
    */
-  readonly #slotBytes = new Uint8Array(Buffer.allocUnsafeSlow(slotBytes).buffer)
+  readonly #gathered = new Uint8Array(Buffer.allocUnsafeSlow(slotBytes).buffer)
   readonly #parts: readonly Part[]
   readonly #release: (reusable: boolean) => void
   /** Threads that still read a slot, each in its place; they count down themselves. */
@@ -225,7 +225,7 @@ class Run implements DigestRun {
     let taken = from
     while (taken < chunk.byteLength && this.#readersOf(this.#slot) === 0) {
       const part = chunk.subarray(taken, taken + slotBytes - this.#filled)
-      this.#slotBytes.set(part, this.#filled)
+      this.#gathered.set(part, this.#filled)
       this.#filled += part.byteLength
       taken += part.byteLength
       if (this.#filled === slotBytes) this.#handOver()
@@ -263,7 +263,7 @@ class Run implements DigestRun {
   }
 
   #handOver(): void {
-    this.#ring.set(this.#slotBytes.subarray(0, this.#filled), this.#slot * slotBytes)
+    this.#ring.set(this.#gathered.subarray(0, this.#filled), this.#slot * slotBytes)
     Atomics.store(this.#readers, this.#slot, this.#parts.length)
     for (const { thread, run } of this.#parts) {
       thread.send({

@@ -1,3 +1,12 @@
+import { boolean } from '../config/options.ts'
+
+/** Of `[oslo_middleware]`. */
+export const proxyOptions = {
+  parsesProxyHeaders: boolean('enable_proxy_headers_parsing', {
+    help: 'Links are made of what Forwarded and X-Forwarded-* headers say.',
+  }),
+} as const
+
 /** What of a request says where it came in. */
 interface Arrival {
   readonly protocol: string

@@ -11,8 +11,7 @@ import { removeVolumeRows } from './resources/provision.ts'
 import { finishRestore } from './resources/restore.ts'
 import { deleteAppSnapshot, deleteSnapshots } from './resources/snapshots.ts'
 import { deleteStorageInstance } from './resources/storage-instances.ts'
-
-const gib = 1024 ** 3
+import { gib } from './units.ts'
 
 /** What a start had to put right. */
 export interface Repairs {

@@ -96,8 +96,7 @@ class ObjectWriter {
       }
       return this.#read(chunk, call, onRead)
     }
-    const byBlock = sha256ByBlock(blockBytes, (digests) => this.digests.set(firstBlock, digests))
-    await this.#writeObject(name, chunk, { source, hashes: [byBlock] }, call)
+    await this.#writeObject(name, chunk, { source, hashes: [this.#digestsFrom(firstBlock)] }, call)
   }
 
   /** An object for each stretch of a chunk that differs from the parent. */
@@ -112,12 +111,8 @@ class ObjectWriter {
         this.digests.set(part.offset / blockBytes, zeroDigests(part.length, blockBytes))
         continue
       }
-      const firstBlock = part.offset / blockBytes
-      const byBlock = sha256ByBlock(blockBytes, (digests) => this.digests.set(firstBlock, digests))
-      const hashed = hashThreads.hashed(
-        this.#read(part, call, () => {}),
-        byBlock,
-      )
+      const bytes = this.#read(part, call, () => {})
+      const hashed = hashThreads.hashed(bytes, this.#digestsFrom(part.offset / blockBytes))
       for await (const _ of hashed) call.signal.throwIfAborted()
     }
     for (const part of differingParts(chunk, this.digests, parent)) {
@@ -125,6 +120,11 @@ class ObjectWriter {
       await this.#writeObject(this.#nextName(), part, { source, hashes: [] }, call)
     }
     this.#advance(chunk.length)
+  }
+
+  /** The digests of the blocks from one on. */
+  #digestsFrom(firstBlock: number): StreamHash {
+    return sha256ByBlock(this.digests.blockBytes, (digests) => this.digests.set(firstBlock, digests))
   }
 
   /**

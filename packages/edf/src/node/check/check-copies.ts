@@ -2,9 +2,8 @@ import type { Database } from '../database/database.ts'
 import type { SnapshotRow, VolumeRow } from '../database/rows.ts'
 import { CopyTable } from '../replicas/copy-table.ts'
 import { storedPath } from '../replicas/stored-path.ts'
+import { gib } from '../units.ts'
 import type { Findings, Stock } from './check-node.ts'
-
-const gib = 1024 ** 3
 
 /** Compares what the metadata promise with what the data directories have. @param stocks by medium, of those that are there */
 export function checkCopies(

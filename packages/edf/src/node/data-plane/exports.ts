@@ -13,12 +13,12 @@ import type { ReplicatedStore } from '../replicas/replicated-store.ts'
 import { aclGroups, aclInitiators } from '../resources/acl-policy.ts'
 import type { StoredAuth } from '../resources/auth.ts'
 import { membersOf } from '../resources/initiator-groups.ts'
+import { gib } from '../units.ts'
 import { ExportedDevice } from './exported-device.ts'
 import { portalsOfPool } from './pool-portals.ts'
 import { rateLimitsOf } from './rate-limits.ts'
 import { reservationsOf } from './reservations.ts'
 
-const gib = 1024 ** 3
 /** A volume that nobody used for this long gives its open files back. */
 const idleMs = 60_000
 /** A session that ends is gone within some milliseconds after its last answer. */

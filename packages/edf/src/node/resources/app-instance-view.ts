@@ -13,14 +13,13 @@ import type {
   StorageInstanceRow,
   VolumeRow,
 } from '../database/rows.ts'
+import { gib } from '../units.ts'
 import { aclPaths } from './acl-policy.ts'
 import { authView, type StoredAuth } from './auth.ts'
 import { copiesViewer, worst } from './copies-view.ts'
 import { appInstancePath, noReference, storageInstancePath, volumePath } from './locate.ts'
 import { policyView } from './performance-policy.ts'
 import { snapshotPoliciesOf } from './snapshot-policies.ts'
-
-const gib = 1024 ** 3
 
 export const storageNodePath = (node: NodeContext) => `/storage_nodes/${node.identity.nodeUuid}`
 

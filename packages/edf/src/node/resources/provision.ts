@@ -4,13 +4,12 @@ import type { CreateSnapshotPolicy } from '../../schemas/snapshot-policy.ts'
 import type { NodeContext } from '../context.ts'
 import { isUniqueViolation } from '../database/database.ts'
 import { ApiError, conflict } from '../errors.ts'
+import { gib } from '../units.ts'
 import { type ResolvedAcl, storeAcl } from './acl-policy.ts'
 import type { StoredAuth } from './auth.ts'
 import { storageInstancePath, volumePath } from './locate.ts'
 import type { StoredPolicy } from './performance-policy.ts'
 import { deleteSnapshotPolicies, insertSnapshotPolicy } from './snapshot-policies.ts'
-
-const gib = 1024 ** 3
 
 /** A volume to be made; all references resolved, all defaults filled in. */
 export interface VolumePlan {

@@ -5,10 +5,9 @@ import type { NodeContext } from '../context.ts'
 import { notFound, validationFailed } from '../errors.ts'
 import { listOf } from '../http/list.ts'
 import type { ApiRequest, Route } from '../http/route.ts'
+import { gib } from '../units.ts'
 import { systemCauses } from './copies-view.ts'
 import { readSetting, writeSetting } from './settings.ts'
-
-const gib = 1024 ** 3
 
 interface SystemSettings extends UpdateSystem {
   readonly ntpServers?: readonly string[]

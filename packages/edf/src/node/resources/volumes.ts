@@ -4,6 +4,7 @@ import type { VolumeRow } from '../database/rows.ts'
 import { invalidRequest } from '../errors.ts'
 import { listOf } from '../http/list.ts'
 import type { ApiRequest, Route } from '../http/route.ts'
+import { gib } from '../units.ts'
 import { volumeViews } from './app-instance-view.ts'
 import { deleteVolumeData } from './app-instances.ts'
 import { resolveDocument } from './documents.ts'
@@ -20,8 +21,6 @@ import { planVolume, wholeGib } from './plans.ts'
 import { provisionVolume, removeVolumeRows } from './provision.ts'
 import { restoreVolume } from './restore.ts'
 import { refuseIfUsed } from './storage-instances.ts'
-
-const gib = 1024 ** 3
 
 export function volumeRoutes(node: NodeContext): Route[] {
   const collection = '/app_instances/:ai/storage_instances/:si/volumes'

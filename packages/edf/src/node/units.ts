@@ -1,0 +1,2 @@
+/** Bytes. */
+export const gib = 1024 ** 3
